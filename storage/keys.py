@@ -1,0 +1,35 @@
+"""Object keys: made by the server, never taken from a client.
+
+A key is a two-character folder and a name, `k7/k7q2…`, of lowercase letters and digits. Stores
+disagree on how `a/b` and `a-b` sort; within this alphabet and this depth they all agree, and the
+order that `scan` promises stands on it. 1,024 folders keep each one small for ten million objects.
+"""
+
+import re
+import secrets
+from typing import Final
+
+from storage.errors import InvalidKey
+
+_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
+_NAME_LENGTH: Final = 26
+_KEY: Final = re.compile(r"[0-9a-z]{2}/[0-9a-z]{1,64}", re.ASCII)
+
+
+def random_name() -> str:
+    """Return 130 random bits as 26 characters of lowercase base32 (RFC 4648 §6)."""
+    bits = secrets.randbits(5 * _NAME_LENGTH)
+    return "".join(_ALPHABET[bits >> shift & 31] for shift in range(0, 5 * _NAME_LENGTH, 5))
+
+
+def new_key() -> str:
+    """Return a key that no object has."""
+    name = random_name()
+    return f"{name[:2]}/{name}"
+
+
+def validated(key: str) -> str:
+    """Return `key` as it is, or raise InvalidKey."""
+    if not _KEY.fullmatch(key):
+        raise InvalidKey("a key is two characters, a slash and up to 64 characters of 0-9 and a-z")
+    return key
