@@ -1,0 +1,97 @@
+"""Connections and transactions: one short transaction a step, and none held while bytes move.
+
+Services take a `Database`. It knows how each engine wants to be opened, and nothing of tables.
+"""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session, sessionmaker
+
+_BUSY_TIMEOUT_MS = 5_000
+_UPGRADE_LOCK = 0x686F6C64616C6C
+
+
+class Database:
+    """Short transactions on one engine, for reading or for writing."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._reading = sessionmaker(engine, expire_on_commit=False)
+        self._writing = sessionmaker(engine.execution_options(writes=True), expire_on_commit=False)
+
+    @property
+    def dialect(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self.engine.dialect.name
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Open a session for reading; it ends with the block."""
+        with self._reading() as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Open a session for writing, committed when the block ends well and else rolled back.
+
+        On SQLite it takes the write lock at once: a transaction that reads first and writes later
+        cannot wait for the lock, it fails (SQLITE_BUSY).
+        """
+        with self._writing.begin() as session:
+            yield session
+
+
+def engine_options(url: str) -> dict[str, Any]:
+    """Return what `create_engine` needs for `url`: a small pool, and waits with an end."""
+    options: dict[str, Any] = {"pool_size": 8, "max_overflow": 0, "pool_timeout": 10}
+    if make_url(url).get_backend_name() == "sqlite":
+        return options | {"connect_args": {"check_same_thread": False}}
+    return options | {
+        "pool_pre_ping": True,
+        "connect_args": {"connect_timeout": 3, "options": "-c lock_timeout=5000"},
+    }
+
+
+def prepare_engine(engine: Engine, *, durable: bool) -> None:
+    """Set up SQLite's connections: WAL, bounded waits, explicit transactions."""
+    if engine.dialect.name != "sqlite":
+        return
+    synchronous = "FULL" if durable else "NORMAL"
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+        # The wait comes first: switching to WAL is itself something to wait for.
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def upgrade_lock(engine: Engine, folder: Path) -> Iterator[None]:
+    """Let one process at a time, on any host that shares the database, change the schema."""
+    if engine.dialect.name == "sqlite":
+        with (folder / "upgrade.lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+        return
+    with engine.connect() as connection:
+        connection.execute(text("SET lock_timeout = 0"))
+        connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _UPGRADE_LOCK})
+        try:
+            yield
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _UPGRADE_LOCK})
+            connection.commit()

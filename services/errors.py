@@ -1,0 +1,101 @@
+"""What can go wrong in a use case through no fault of the service. No HTTP here.
+
+    HoldallError
+    ├── MalformedBody         the body is not what its headers say it is
+    │   ├── TruncatedBody     … it ended before its time
+    │   └── NoFileProvided    … it holds no file
+    ├── StalledBody           no byte came for too long
+    ├── LengthRequired        a length is needed before this can begin
+    ├── TooLarge              more bytes, files or fields than are taken
+    ├── UnsupportedBody       the body's own form is not taken (its coding, its media type)
+    ├── TypeNotAllowed        the file's bytes are of a type that is not taken
+    ├── DigestMismatch        the bytes are not those the client named
+    ├── InvalidField          a field, parameter or header has an impossible value
+    ├── NotSignedIn           this needs a caller that is known
+    ├── NotPermitted          the caller is known and may not
+    ├── FileNotFound          no such file, or none that the caller may know of
+    ├── CollectionNotFound    no collection has that name
+    ├── Conflict              it cannot be done as things stand now
+    └── KeyReused             an Idempotency-Key came with another request than before
+
+Each message is one sentence for the person who sent the request. Storage has its own tree,
+`storage.errors`; the table that turns both into statuses and codes is `views.errors`.
+"""
+
+
+class HoldallError(Exception):
+    """A request that cannot be carried out; the message is for the client."""
+
+
+class MalformedBody(HoldallError):
+    """The body does not follow the syntax that its headers declare."""
+
+
+class TruncatedBody(MalformedBody):
+    """The body ended before its declared length, last chunk or closing boundary."""
+
+
+class NoFileProvided(MalformedBody):
+    """An upload has no file in it."""
+
+    def __init__(self) -> None:
+        super().__init__("No file provided")
+
+
+class StalledBody(HoldallError):
+    """The client stopped sending for longer than is waited."""
+
+
+class LengthRequired(HoldallError):
+    """The size has to be known before the bytes come (RFC 9110 §15.5.12)."""
+
+
+class TooLarge(HoldallError):
+    """The body, a part of it, or the number of parts is over a limit."""
+
+
+class UnsupportedBody(HoldallError):
+    """The body's content coding or media type is not taken; `accept` says which types are."""
+
+    def __init__(self, message: str, *, accept: str | None = None) -> None:
+        super().__init__(message)
+        self.accept = accept
+
+
+class TypeNotAllowed(HoldallError):
+    """The sniffed type is not one that the service or the collection takes."""
+
+
+class DigestMismatch(HoldallError):
+    """The received bytes do not have the digest that the client sent with them."""
+
+
+class InvalidField(HoldallError):
+    """A named value is malformed. The message begins with its name."""
+
+
+class NotSignedIn(HoldallError):
+    """No valid credentials came with a request that needs them."""
+
+
+class NotPermitted(HoldallError):
+    """The caller's scopes do not cover the request."""
+
+
+class FileNotFound(HoldallError):
+    """No file has that id, or the caller may not know that one does."""
+
+    def __init__(self) -> None:
+        super().__init__("Resource not found")
+
+
+class CollectionNotFound(HoldallError):
+    """No collection has that name."""
+
+
+class Conflict(HoldallError):
+    """The state of things does not allow it at this moment."""
+
+
+class KeyReused(HoldallError):
+    """An Idempotency-Key names a different request than the one it was first used for."""

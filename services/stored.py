@@ -1,0 +1,27 @@
+"""A file as delivery needs it: the few columns of one indexed query, and no ORM object."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A ready file. `size` is in bytes, `created_at` aware UTC, `cache_max_age` in seconds.
+
+    `etag` has no quotes; `sha256` is lowercase hex, or None where no one has read the bytes yet.
+    `delivery` is its collection's way of sending bytes: `proxy`, `redirect` or `x-accel`.
+    """
+
+    id: str
+    filename: str
+    content_type: str
+    size: int
+    etag: str
+    sha256: str | None
+    owner: str | None
+    visibility: str
+    backend: str
+    key: str
+    created_at: datetime
+    cache_max_age: int
+    delivery: str
