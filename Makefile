@@ -1,0 +1,77 @@
+# Holdall: `make help` lists what can be asked for.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+RUN_STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+
+FIND_PYTHON := for python in python3.12 python3.11 python3 python3.14 python3.13; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$python; break; }; done
+PYTHON = $(or $(shell $(FIND_PYTHON)),$(error Holdall needs Python 3.11 or later. \
+	Install python3.11 or python3.12, or name one: make PYTHON=/path/to/python3))
+
+.DEFAULT_GOAL := help
+.PHONY: help run loopback-only test fmt fmt-check lint type pytest bench lock clean
+
+help: ## Show what each target does
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: loopback-only $(RUN_STAMP) ## Serve on 127.0.0.1:5000, data in ./data, open to all on this machine
+	@export HOST="$${HOST:-127.0.0.1}" DATA_DIR="$${DATA_DIR:-./data}" AUTH_MODE="$${AUTH_MODE:-open}"; \
+	exec $(PY) -m config $(PY) -m gunicorn --config gunicorn.conf.py app:app
+
+loopback-only:
+	@case "$${AUTH_MODE:-open} $${HOST:-127.0.0.1}" in \
+	"open "127.*|"open "localhost|"open "::1) ;; \
+	"open "*) echo "HOST: $$HOST can be reached from outside, so AUTH_MODE=open is refused:" \
+	"set AUTH_MODE=keys and SECRET_KEY, or HOST=127.0.0.1" >&2; exit 2 ;; esac
+
+test: fmt-check lint type pytest ## Check format, mistakes and types, and run every test
+
+fmt: $(DEV_STAMP) ## Rewrite the code in the project's format
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+fmt-check: $(DEV_STAMP)
+	$(PY) -m ruff format --check .
+
+lint: $(DEV_STAMP) ## Look for mistakes with ruff
+	$(PY) -m ruff check .
+
+type: $(DEV_STAMP) ## Check the types with mypy, strictly
+	$(PY) -m mypy .
+
+pytest: $(DEV_STAMP) ## Run the tests alone; make pytest ARGS="-k range" picks some
+	$(PY) -m pytest --numprocesses auto $(ARGS)
+
+bench: $(DEV_STAMP) ## Measure against a naive Flask app and, where installed, nginx
+	$(PY) -m bench $(ARGS)
+
+lock: requirements.txt requirements-dev.txt ## Rewrite requirements.lock from a fresh installation
+	$(PYTHON) -m venv --clear $(VENV)-lock
+	$(VENV)-lock/bin/pip --disable-pip-version-check --quiet install -r requirements-dev.txt
+	(sed -n '/^#/p' requirements.lock; $(VENV)-lock/bin/pip freeze) > $(VENV)-lock/frozen
+	mv $(VENV)-lock/frozen requirements.lock
+	rm -rf $(VENV)-lock
+
+clean: ## Remove the virtual environment and caches; data stays
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PY):
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual" \
+	"environments: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 2; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 2; }
+
+$(RUN_STAMP): requirements.txt requirements.lock | $(PY)
+	@echo "Installing requirements.txt"
+	@$(PIP) install -r requirements.txt -c requirements.lock
+	@touch $@
+
+$(DEV_STAMP): requirements.txt requirements-dev.txt requirements.lock | $(PY)
+	@echo "Installing requirements-dev.txt"
+	@$(PIP) install -r requirements-dev.txt -c requirements.lock
+	@touch $@ $(RUN_STAMP)

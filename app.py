@@ -1,0 +1,197 @@
+"""Puts the service together: settings, database, storage, services, URLs; and the WSGI `app`."""
+
+import os
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from flask_cors import CORS
+from flask_migrate import Migrate, upgrade
+from flask_openapi3.models.info import Info
+from flask_openapi3.openapi import OpenAPI
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+import routes
+from config import ConfigurationError, Settings, load_settings
+from config.secrets import secret_in
+from models import db
+from services import cors
+from services.database import Database, engine_options, prepare_engine, upgrade_lock
+from services.files import Files
+from services.ingest import Ingest
+from services.listing import Listing
+from services.loop import EventLoop
+from services.mimetype import Sniffer
+from services.policy import Limits, Policies
+from services.probes import Probes
+from services.publishing import Publishing
+from storage import open_storage
+from storage.aio import AsyncStorage
+from storage.base import Storage
+from storage.errors import StorageError
+from views import errors, observing, schemas
+from views.current import EXTENSION, Services
+from views.proxies import TrustedProxies
+
+VERSION = "0.1.0"
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Holdall(OpenAPI):
+    """A Flask application whose asynchronous views share one event loop a process."""
+
+    def __init__(self, loop: EventLoop) -> None:
+        super().__init__(
+            "app",
+            info=Info(title="Holdall", version=VERSION),
+            static_folder=None,
+            doc_ui=False,
+            validation_error_status=400,
+            validation_error_model=schemas.Error,
+            validation_error_callback=errors.invalid_parameters,
+        )
+        self._loop = loop
+
+    def async_to_sync(self, func: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+        """Return a function that runs `func` on the loop and waits for it."""
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            return self._loop.run(func(*args, **kwargs))
+
+        return run
+
+
+def create_app(settings: Settings | None = None) -> Holdall:
+    """Make the application: folders and tables that are missing are made too.
+
+    Raises ConfigurationError when a setting cannot be worked with.
+    """
+    settings = settings or load_settings()
+    _make_folders(settings)
+    app = Holdall(EventLoop())
+    app.config["SECRET_KEY"] = settings.secret_key.get_secret_value() or secret_in(
+        settings.data_dir
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    database = _open_database(app, settings)
+    storages = open_storages(settings)
+    app.extensions[EXTENSION] = _services(settings, database, storages, app._loop)
+    errors.register(app)
+    observing.register(app)
+    routes.register(app)
+    _allow_origins(app, settings)
+    if settings.trusted_proxies:
+        app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
+    return app
+
+
+def prepare(settings: Settings) -> None:
+    """Make everything ready for the first request, and prove that new files can be stored.
+
+    Raises ConfigurationError with a line for each thing that stands in the way.
+    """
+    app = create_app(settings)
+    with app.app_context():
+        storages = app.extensions[EXTENSION].storages
+        backend = settings.backends[settings.storage_backend]
+        try:
+            storages[backend.name].check()
+        except StorageError as error:
+            raise ConfigurationError([f"{backend.variable}: {error}"]) from error
+        finally:
+            for storage in storages.values():
+                storage.close()
+            db.engine.dispose()
+
+
+def open_storages(settings: Settings) -> dict[str, Storage]:
+    """Open every configured backend by name. Raises ConfigurationError for URLs that are wrong."""
+    storages, problems = {}, []
+    for backend in settings.backends.values():
+        try:
+            storages[backend.name] = open_storage(
+                backend.url,
+                scratch=settings.scratch,
+                durable=settings.durable,
+                access_key_id=backend.access_key_id,
+                secret_access_key=backend.secret_access_key,
+                public_endpoint=backend.public_endpoint,
+            )
+        except ValueError as error:
+            problems.append(f"{backend.variable}: {error}")
+    if problems:
+        raise ConfigurationError(problems)
+    return storages
+
+
+def _services(
+    settings: Settings, database: Database, storages: dict[str, Storage], loop: EventLoop
+) -> Services:
+    limits = Limits(
+        max_size=settings.max_upload_size,
+        max_files=settings.max_upload_files,
+        allowed_types=settings.allowed_types,
+        default_backend=settings.storage_backend,
+    )
+    return Services(
+        settings=settings,
+        storages=storages,
+        loop=loop,
+        ingest=Ingest(Policies(database, limits), storages, Sniffer()),
+        publishing=Publishing(database),
+        files=Files(database, storages),
+        listing=Listing(database),
+        probes=Probes(
+            database, {name: AsyncStorage(storage) for name, storage in storages.items()}
+        ),
+    )
+
+
+def _make_folders(settings: Settings) -> None:
+    try:
+        settings.scratch.mkdir(parents=True, exist_ok=True)
+        writable = os.access(settings.data_dir, os.W_OK | os.X_OK)
+    except OSError as error:
+        raise ConfigurationError([f"DATA_DIR: cannot be used: {error.strerror}"]) from error
+    if not writable:
+        raise ConfigurationError(["DATA_DIR: is not writable"])
+
+
+def _open_database(app: Holdall, settings: Settings) -> Database:
+    app.config["SQLALCHEMY_DATABASE_URI"] = settings.database_url
+    try:
+        app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(settings.database_url)
+        db.init_app(app)
+        Migrate(app, db, directory=str(MIGRATIONS))
+        with app.app_context():
+            engine: Engine = db.engine
+            prepare_engine(engine, durable=settings.durable)
+            with upgrade_lock(engine, settings.data_dir):
+                upgrade()
+    except (SQLAlchemyError, ImportError) as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise ConfigurationError([f"DATABASE_URL: cannot be used: {reason}"]) from error
+    return Database(engine)
+
+
+def _allow_origins(app: Holdall, settings: Settings) -> None:
+    """Let pages of the configured origins call the API; delivery plans its own headers."""
+    if not settings.cors_origins:
+        return
+    CORS(
+        app,
+        resources={r"/api/.*": {"origins": list(settings.cors_origins)}},
+        methods=list(cors.ALLOWED_METHODS),
+        allow_headers=list(cors.ALLOWED_HEADERS),
+        expose_headers=list(cors.EXPOSED_HEADERS),
+        max_age=cors.PREFLIGHT_MAX_AGE,
+        send_wildcard=True,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    """Make the WSGI application when a server first asks this module for `app`."""
+    if name == "app":
+        return globals().setdefault("app", create_app())
+    raise AttributeError(name)

@@ -1,0 +1,167 @@
+"""The cases: what is done to each subject in one turn, and what figure comes of it.
+
+A turn happens on a quiet server, leaves nothing large behind, and is repeated round by round.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from bench import clients
+from bench.clients import Load, Transfer, drive, wrk
+from bench.meter import Usage, metered
+from bench.subjects import Subject, get_request
+
+MIB = 1024 * 1024
+CONNECTIONS = 16
+RANGE_CONNECTIONS = 4
+RANGES = 512
+EDGE = 16
+"""How many MiB at either end of the file count as its start and its end."""
+
+
+@dataclass(slots=True)
+class Fixture:
+    """What the cases work on: two source files, how long a turn lasts, and what is stored where.
+
+    `big` and `small` map a subject's name to the path that it serves the file at.
+    """
+
+    big_file: Path
+    small_file: Path
+    size: int
+    seconds: float
+    big: dict[str, str] = field(default_factory=dict)
+    small: dict[str, str] = field(default_factory=dict)
+    numbered: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One turn's figure, in the case's unit, and what the server used where that was metered."""
+
+    rate: float
+    usage: Usage | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """Return plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`turn` does the case once; `unit` is that of its figure, and more is better."""
+
+    name: str
+    title: str
+    unit: str
+    turn: Callable[[Subject, Fixture], Sample]
+
+
+def seed(subject: Subject, fixture: Fixture) -> None:
+    """Store both files with `subject`, by its own door, and remember where."""
+    for source, known in ((fixture.small_file, fixture.small), (fixture.big_file, fixture.big)):
+        uploaded = subject.put(source, source.name)
+        known[subject.name] = subject.path(uploaded, source.name)
+
+
+def _put(subject: Subject, fixture: Fixture) -> Sample:
+    return _upload(subject, fixture, subject.put)
+
+
+def _post(subject: Subject, fixture: Fixture) -> Sample:
+    return _upload(subject, fixture, subject.post)
+
+
+def _upload(subject: Subject, fixture: Fixture, act: Callable[[Path, str], Transfer]) -> Sample:
+    clients.flush_disk()
+    with metered(subject.server) as usage:
+        uploaded = act(fixture.big_file, "turn.bin")
+    subject.discard(uploaded, "turn.bin")
+    return Sample(fixture.size / MIB / uploaded.seconds, usage)
+
+
+def _get(subject: Subject, fixture: Fixture) -> Sample:
+    with metered(subject.server) as usage:
+        received = subject.get(fixture.big[subject.name])
+    if received.size != fixture.size:
+        raise clients.ClientFailed(f"{received.size} bytes came, not {fixture.size}")
+    return Sample(fixture.size / MIB / received.seconds, usage)
+
+
+def _ranges(first: Callable[[int], int], last: Callable[[int], int]) -> Callable[..., Sample]:
+    def turn(subject: Subject, fixture: Fixture) -> Sample:
+        # The same offsets for every subject and round, none of them on a page's border.
+        dice = random.Random(1)
+        low, high = first(fixture.size), last(fixture.size)
+        requests = [
+            get_request(fixture.big[subject.name], f"Range: bytes={start}-{start + MIB - 1}")
+            for start in (dice.randint(low, high) for _ in range(RANGES))
+        ]
+        load = Load(requests, [206])
+        return Sample(drive(subject.server, load, RANGE_CONNECTIONS, fixture.seconds))
+
+    return turn
+
+
+def _small_get(subject: Subject, fixture: Fixture) -> Sample:
+    return _repeat(subject, fixture, [], 200)
+
+
+def _not_modified(subject: Subject, fixture: Fixture) -> Sample:
+    etag = subject.etag(fixture.small[subject.name])
+    return _repeat(subject, fixture, [f"If-None-Match: {etag}"], 304)
+
+
+def _repeat(subject: Subject, fixture: Fixture, headers: Sequence[str], status: int) -> Sample:
+    """Ask for the small file over and over, once our driver has seen the status to be right."""
+    path = fixture.small[subject.name]
+    load = Load([get_request(path, *headers)], [status])
+    if not clients.has_wrk():
+        return Sample(drive(subject.server, load, CONNECTIONS, fixture.seconds))
+    drive(subject.server, load, 2, 0.1)
+    url = subject.server.base + path
+    return Sample(wrk(url, headers, CONNECTIONS, fixture.seconds))
+
+
+def _small_upload(subject: Subject, fixture: Fixture) -> Sample:
+    clients.flush_disk()
+    load = subject.small_upload(fixture.small_file.read_bytes())
+    fixture.numbered += 10**7
+    rate = drive(subject.server, load, CONNECTIONS, fixture.seconds, first=fixture.numbered)
+    return Sample(rate)
+
+
+def driver_ceiling(subject: Subject, fixture: Fixture) -> float:
+    """Return how many small answers a second our driver itself takes in from `subject`."""
+    load = Load([get_request(fixture.small[subject.name])], [200])
+    return drive(subject.server, load, CONNECTIONS, fixture.seconds)
+
+
+CASES = [
+    Case("put", "{size} raw PUT", "MiB/s", _put),
+    Case("post", "{size} multipart POST", "MiB/s", _post),
+    Case("get", "{size} GET", "MiB/s", _get),
+    Case(
+        "ranges",
+        "1 MiB ranges, anywhere",
+        "req/s",
+        _ranges(lambda size: 0, lambda size: size - MIB),
+    ),
+    Case(
+        "ranges-start",
+        f"1 MiB ranges, first {EDGE} MiB",
+        "req/s",
+        _ranges(lambda size: 0, lambda size: (EDGE - 1) * MIB),
+    ),
+    Case(
+        "ranges-end",
+        f"1 MiB ranges, last {EDGE} MiB",
+        "req/s",
+        _ranges(lambda size: size - EDGE * MIB, lambda size: size - MIB),
+    ),
+    Case("not-modified", "304, 16 connections", "req/s", _not_modified),
+    Case("small-get", "4 KiB GET, 16 connections", "req/s", _small_get),
+    Case("small-upload", "4 KiB upload, 16 connections", "req/s", _small_upload),
+]

@@ -1,0 +1,75 @@
+"""Who is measured: starts the servers of a run and pairs each with the doors that are used.
+
+A subject takes part in the cases that PARTS names for it, or in all.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bench import servers
+from bench.servers import Server
+from bench.subjects import Holdall, Naive, NaiveRaw, Nginx, Subject
+
+PARTS = {
+    "naive-raw": ("put",),
+    "holdall-fsync": ("put", "post", "small-upload"),
+    "holdall-s3": ("put", "post", "get"),
+}
+OPPONENTS = ("naive", "naive-2x8", "nginx")
+"""`naive` runs under Holdall's gunicorn.conf.py, `naive-2x8` with two workers of eight threads."""
+
+
+def takes_part(subject: str, case: str) -> bool:
+    """Say whether the subject is measured in the case."""
+    return case in PARTS.get(subject, (case,))
+
+
+@contextmanager
+def lineup(
+    folder: Path, against: tuple[str, ...], cases: tuple[str, ...], *, s3: bool
+) -> Iterator[list[Subject]]:
+    """Start all that take part in any of `cases` against the named opponents, Holdall first."""
+    with ExitStack() as stack:
+        gathered: list[Subject] = []
+
+        def join(name: str, kind: type[Subject], run: Callable[[Path], Server]) -> None:
+            if any(takes_part(name, case) for case in cases):
+                home = folder / name
+                home.mkdir()
+                gathered.append(kind(name, run(home), home))
+
+        def holdall(home: Path, **settings: str) -> Server:
+            return stack.enter_context(servers.holdall(home, settings))
+
+        join("holdall", Holdall, lambda home: holdall(home, DURABILITY="os"))
+        if "naive" in against:
+            plain = stack.enter_context(servers.naive(folder / "naive-server"))
+            join("naive", Naive, lambda _: plain)
+            join("naive-raw", NaiveRaw, lambda _: plain)
+        if "naive-2x8" in against:
+            small = stack.enter_context(servers.naive(folder / "naive-small", small=True))
+            join("naive-2x8", Naive, lambda _: small)
+        if "nginx" in against and servers.has_nginx():
+            join("nginx", Nginx, lambda home: stack.enter_context(servers.nginx(home)))
+        join("holdall-fsync", Holdall, lambda home: holdall(home, DURABILITY="fsync"))
+        if s3:
+            settings = stack.enter_context(_s3_settings(folder / "s3"))
+            join("holdall-s3", Holdall, lambda home: holdall(home, DURABILITY="os", **settings))
+        yield gathered
+
+
+@contextmanager
+def _s3_settings(folder: Path) -> Iterator[dict[str, str]]:
+    """Run a SeaweedFS; hand out the settings that make Holdall store in it."""
+    # Here, because only this case needs what `tests` needs.
+    from tests.support.servers import seaweedfs
+
+    folder.mkdir()
+    with seaweedfs(folder) as store:
+        yield {
+            "STORAGE_BACKEND": "s3",
+            "STORAGE_S3_URL": store.url("bench", create_bucket="true"),
+            "AWS_ACCESS_KEY_ID": store.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": store.secret_access_key,
+        }

@@ -1,0 +1,77 @@
+"""What a server's processes used while something happened: peak memory, and bytes written.
+
+Linux only: it reads the kernel's own peak, so no spike between two looks is missed.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.servers import Server
+
+RESET_PEAK = "5"
+
+
+@dataclass(slots=True)
+class Usage:
+    """What was used, in bytes.
+
+    `growth_largest` is that of the process that grew most, `growth_sum` adds up the peaks of all
+    (they need not coincide, so it is an upper bound). `written` went to the disk's pages, `passed`
+    through write calls; what is sent with `sendfile` counts as passed too.
+    """
+
+    growth_largest: int = 0
+    growth_sum: int = 0
+    written: int = 0
+    passed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    resident: int
+    peak: int
+    written: int
+    passed: int
+
+
+@contextmanager
+def metered(server: Server) -> Iterator[Usage]:
+    """Fill in the Usage that is handed out when the block ends."""
+    usage = Usage()
+    before: dict[int, _Reading] = {}
+    for process in server.tree():
+        Path(f"/proc/{process.pid}/clear_refs").write_text(RESET_PEAK)
+        before[process.pid] = _read(process.pid)
+    yield usage
+    nothing = _Reading(0, 0, 0, 0)
+    for process in server.tree():
+        _add(usage, before.get(process.pid, nothing), _read(process.pid))
+
+
+def _add(usage: Usage, before: _Reading, after: _Reading) -> None:
+    growth = max(0, after.peak - before.resident)
+    usage.growth_largest = max(usage.growth_largest, growth)
+    usage.growth_sum += growth
+    usage.written += after.written - before.written
+    usage.passed += after.passed - before.passed
+
+
+def _read(pid: int) -> _Reading:
+    status, io = _fields(pid, "status"), _fields(pid, "io")
+    return _Reading(
+        resident=status["VmRSS"] * 1024,
+        peak=status["VmHWM"] * 1024,
+        written=io["write_bytes"],
+        passed=io["wchar"],
+    )
+
+
+def _fields(pid: int, name: str) -> dict[str, int]:
+    lines = (line.split() for line in Path(f"/proc/{pid}/{name}").read_text().splitlines())
+    return {
+        words[0].rstrip(":"): int(words[1])
+        for words in lines
+        if len(words) > 1 and words[1].isdigit()
+    }

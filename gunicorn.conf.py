@@ -1,0 +1,136 @@
+"""How gunicorn runs Holdall: `gunicorn app:app` in this folder reads it.
+
+All that an operator sets comes from `config`; the rest is fixed here, since the application
+counts on it. It must not import the application itself: what the master holds, every worker
+inherits, and neither connections nor threads survive a fork.
+"""
+
+import os
+import resource
+import signal
+import sys
+from typing import Any, NoReturn
+
+from config import ConfigurationError, Settings, load_settings
+from config.metrics import claim_metrics_folder
+
+_CLIENTS_AT_ONCE = 1536
+
+
+def _settings() -> Settings:
+    try:
+        return load_settings()
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+def _threads(settings: Settings) -> int:
+    """Return the threads of a worker: as set, or enough for a thousand slow clients and others."""
+    if "threads" in settings.model_fields_set:
+        return settings.threads
+    return max(settings.threads, -(-_CLIENTS_AT_ONCE // settings.web_concurrency))
+
+
+def _bind(settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{host}:{settings.flask_run_port}"
+
+
+def _raise_file_limit() -> None:
+    """Allow as many open files as the system lets us: each client is one, or two while it sends."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _logging(settings: Settings) -> dict[str, Any]:
+    formatters: dict[str, Any] = {
+        "text": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"},
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s %(process)d",
+            "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+        },
+    }
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": formatters,
+        "handlers": {
+            "stderr": {"class": "logging.StreamHandler", "formatter": settings.log_format}
+        },
+        "root": {"level": settings.log_level.upper(), "handlers": ["stderr"]},
+        "loggers": {"gunicorn.error": {"level": settings.log_level.upper(), "propagate": True}},
+    }
+
+
+_SETTINGS = _settings()
+_raise_file_limit()
+
+bind = _bind(_SETTINGS)
+workers = _SETTINGS.web_concurrency
+worker_class = "worker.Worker"
+threads = _threads(_SETTINGS)
+# Clients beyond the threads wait in the poller, where an idle one costs a descriptor only.
+worker_connections = threads + 1024
+backlog = 2048
+
+# gthread's heartbeat is its event loop's, so this is no limit on a request.
+timeout = 60
+graceful_timeout = 30
+# Longer than a proxy keeps an idle connection (nginx: 60 s), so that it is the proxy that closes.
+keepalive = 75
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+limit_request_line = 8190
+limit_request_fields = 100
+limit_request_field_size = 8190
+http_protocols = "h1"
+http_parser = "python"
+header_map = "refuse"
+# The application reads forwarded headers itself, from TRUSTED_PROXIES only.
+forwarded_allow_ips = ""
+forwarder_headers = ""
+secure_scheme_headers: dict[str, str] = {}
+
+control_socket_disable = True
+proc_name = "holdall"
+accesslog = None
+loglevel = _SETTINGS.log_level
+logconfig_dict = _logging(_SETTINGS)
+
+
+def on_starting(server: Any) -> None:
+    """Make ready what the workers need, once; what is wrong ends the start and not each worker."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    child = os.fork()
+    if child == 0:
+        _prepare_and_exit()
+    if status := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+        sys.exit(abs(status))
+    claim_metrics_folder(_SETTINGS.scratch / "metrics")
+
+
+def _prepare_and_exit() -> NoReturn:
+    """Run the application's preparation in this process, which holds nothing that is shared."""
+    status = 1
+    try:
+        import app
+
+        app.prepare(_SETTINGS)
+        status = 0
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Take a worker that has ended out of the metrics that count only living ones."""
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -1,0 +1,202 @@
+"""Files that exist: look one up, change what people see of it, delete some.
+
+A caller that may not know of a file gets FileNotFound, as if there were none.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Delete, Select, and_, bindparam, delete, or_, select, true, update
+from sqlalchemy.sql.elements import ColumnElement
+
+from models import Collection, File, now
+from services.caller import Caller
+from services.counters import count
+from services.database import Database
+from services.errors import FileNotFound
+from services.filenames import clean_filename, folded
+from services.metadata import merged
+from services.stored import StoredFile
+from storage.base import Storage
+from storage.errors import StorageError
+
+log = logging.getLogger("holdall.files")
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """A file as the API shows it. `size` is in bytes, times are aware UTC."""
+
+    id: str
+    filename: str
+    size: int
+    content_type: str
+    declared_type: str | None
+    sha256: str | None
+    collection: str
+    visibility: str
+    owner: str | None
+    metadata: dict[str, Any]
+    media: dict[str, Any] | None
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A file whose row is gone and whose object is still to be deleted."""
+
+    id: str
+    backend: str
+    key: str
+
+
+SHOWN = (
+    File.id,
+    File.filename,
+    File.size,
+    File.content_type,
+    File.declared_type,
+    File.sha256,
+    File.collection,
+    File.visibility,
+    File.owner,
+    File.annotations,
+    File.media,
+    File.created_at,
+    File.updated_at,
+    File.expires_at,
+)
+"""The columns of a FileInfo, in its order."""
+
+
+def is_live() -> ColumnElement[bool]:
+    """Match files that are there for their readers: ready, not deleted, not expired."""
+    return and_(
+        File.state == "ready",
+        File.deleted_at.is_(None),
+        or_(File.expires_at.is_(None), File.expires_at > bindparam("moment", callable_=now)),
+    )
+
+
+def belongs_to(caller: Caller) -> ColumnElement[bool]:
+    """Match files that `caller` may list, change or delete."""
+    if "admin" in caller.scopes:
+        return true()
+    return File.owner == caller.owner
+
+
+_DELIVERY: Select[*tuple[Any, ...]] = (
+    select(
+        File.id,
+        File.filename,
+        File.content_type,
+        File.size,
+        File.etag,
+        File.sha256,
+        File.owner,
+        File.visibility,
+        File.backend,
+        File.key,
+        File.created_at,
+        Collection.cache_max_age,
+        Collection.delivery,
+    )
+    .join(Collection, Collection.name == File.collection)
+    .where(File.id == bindparam("id"), is_live())
+)
+
+
+class Files:
+    """The use cases on files that exist."""
+
+    def __init__(self, database: Database, storages: Mapping[str, Storage]) -> None:
+        self._database = database
+        self._storages = storages
+
+    def for_delivery(self, file_id: str) -> StoredFile | None:
+        """Return what delivery needs of a file, whoever asks, or None when there is none."""
+        with self._database.engine.connect() as connection:
+            row = connection.execute(_DELIVERY, {"id": file_id}).first()
+        return None if row is None else StoredFile(*row)
+
+    def get(self, caller: Caller, file_id: str) -> FileInfo:
+        """Return one file. Raises NotSignedIn and FileNotFound."""
+        caller.require("read")
+        query = select(*SHOWN).where(File.id == file_id, is_live(), belongs_to(caller))
+        with self._database.read() as session:
+            row = session.execute(query).first()
+        if row is None:
+            raise FileNotFound
+        return FileInfo(*row)
+
+    def change(
+        self,
+        caller: Caller,
+        file_id: str,
+        *,
+        filename: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> FileInfo:
+        """Rename a file, merge `metadata` into what it has (RFC 7396), and return it.
+
+        Raises NotSignedIn, FileNotFound and InvalidField.
+        """
+        caller.require("write")
+        visible = (File.id == file_id, is_live(), belongs_to(caller))
+        with self._database.write() as session:
+            kept = session.execute(select(File.annotations).where(*visible).with_for_update())
+            row = kept.first()
+            if row is None:
+                raise FileNotFound
+            changes: dict[str, Any] = {"updated_at": now()}
+            if filename is not None:
+                name = clean_filename(filename)
+                changes |= {"filename": name, "folded": folded(name)}
+            if metadata is not None:
+                changes["annotations"] = merged(row[0], metadata)
+            session.execute(update(File).where(File.id == file_id).values(changes))
+            changed = session.execute(select(*SHOWN).where(File.id == file_id)).one()
+        log.info("file changed", extra={"file": file_id, "renamed": filename is not None})
+        return FileInfo(*changed)
+
+    def delete(self, caller: Caller, file_id: str) -> None:
+        """Delete one file, its row first and then its object. Raises FileNotFound."""
+        removed = self.remove_rows(caller, [file_id])
+        if not removed:
+            raise FileNotFound
+        for each in removed:
+            self.remove_object(each)
+
+    def remove_rows(self, caller: Caller, file_ids: Sequence[str]) -> list[Removed]:
+        """Delete the rows of those files that the caller may delete, in one transaction.
+
+        From then on nobody finds them; the objects returned are for `remove_object`.
+        """
+        caller.require("delete")
+        statement: Delete = delete(File).where(
+            File.id.in_(file_ids), File.state == "ready", belongs_to(caller)
+        )
+        gone = statement.returning(
+            File.id, File.backend, File.key, File.collection, File.owner, File.size
+        )
+        with self._database.write() as session:
+            rows = session.execute(gone).all()
+            count(session, ((row.collection, row.owner, row.size) for row in rows), sign=-1)
+        for row in rows:
+            log.info("file deleted", extra={"file": row.id, "size": row.size})
+        return [Removed(row.id, row.backend, row.key) for row in rows]
+
+    def remove_object(self, removed: Removed) -> None:
+        """Delete an object whose row is gone; when the store cannot, it is left as an orphan."""
+        try:
+            self._storages[removed.backend].delete(removed.key)
+        except StorageError as error:
+            log.warning(
+                "an object without a row was left",
+                extra={"key": removed.key, "backend": removed.backend, "reason": str(error)},
+            )

@@ -1,0 +1,159 @@
+"""multipart/form-data as it streams by (RFC 7578): fields are collected, files are handed on.
+
+Nothing is spooled: a file's bytes go on as they are parsed. A body without its closing boundary
+is an error; what stands before the first boundary or after the last is passed over
+(RFC 2046 §5.1.1), as long as it is little.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from multipart import (
+    MultipartError,
+    MultipartSegment,
+    ParserLimitReached,
+    PushMultipartParser,
+    parse_options_header,
+)
+
+from services.errors import MalformedBody, TooLarge, TruncatedBody, UnsupportedBody
+
+LARGEST_FIELD: Final = 64 * 1024
+"""Bytes that one text field has at the most, and all of them together."""
+
+MOST_FIELDS: Final = 256
+MOST_HEADERS: Final = 16
+MOST_OUTSIDE: Final = 2 * 1024 * 1024
+LONGEST_HEADER: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A text field, whole."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileStart:
+    """A file begins; its bytes follow, and then a FileEnd."""
+
+    name: str
+    filename: str
+    content_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileEnd:
+    """The file that began last is complete, its closing boundary included."""
+
+
+Event = Field | FileStart | bytes | bytearray | FileEnd
+
+
+def boundary_of(content_type: str) -> str:
+    """Return the boundary that a multipart/form-data header names.
+
+    Raises UnsupportedBody for any other type, and MalformedBody when there is no boundary.
+    """
+    media_type, parameters = parse_options_header(content_type)
+    if media_type.lower() != "multipart/form-data":
+        raise UnsupportedBody("Send multipart/form-data", accept="multipart/form-data")
+    boundary: str = parameters.get("boundary", "")
+    if not boundary or len(boundary) > 200:
+        raise MalformedBody("The form's Content-Type names no boundary")
+    return boundary
+
+
+def read_form(chunks: Iterable[bytes], boundary: str, *, most_files: int) -> Iterator[Event]:
+    """Yield what the form in `chunks` holds, as soon as it is there.
+
+    Raises TooLarge for too many or too large parts, TruncatedBody when the closing boundary is
+    missing, and MalformedBody for anything else that is wrong.
+    """
+    parser = PushMultipartParser(
+        boundary,
+        max_header_size=LONGEST_HEADER,
+        max_header_count=MOST_HEADERS,
+        max_segment_count=most_files + MOST_FIELDS,
+    )
+    parts = _Parts(most_files)
+    try:
+        for chunk in chunks:
+            for event in parser.parse(chunk):
+                yield from parts.take(event)
+            parts.check_progress(len(chunk))
+        _end(parser)
+    except ParserLimitReached as error:
+        raise TooLarge("The form has too many parts, or a header of a part is too long") from error
+    except MultipartError as error:
+        raise MalformedBody("The body is not valid multipart/form-data") from error
+
+
+def _end(parser: PushMultipartParser) -> None:
+    try:
+        parser.close()
+    except MultipartError as error:
+        raise TruncatedBody("The form ended before its closing boundary") from error
+
+
+class _Parts:
+    """Turn the parser's segments into events, within the limits on fields and files."""
+
+    def __init__(self, most_files: int) -> None:
+        self._files_left = most_files
+        self._bytes_left = LARGEST_FIELD
+        self._fields_left = MOST_FIELDS
+        self._field: MultipartSegment | None = None
+        self._value = bytearray()
+        self._events = self._silent = 0
+
+    def check_progress(self, size: int) -> None:
+        """Raise MalformedBody when too many bytes in a row belong to no part."""
+        self._silent = 0 if self._events else self._silent + size
+        self._events = 0
+        if self._silent > MOST_OUTSIDE:
+            raise MalformedBody("The body has too much outside of its parts")
+
+    def take(self, event: MultipartSegment | bytes | bytearray | None) -> Iterator[Event]:
+        self._events += 1
+        if isinstance(event, MultipartSegment):
+            yield from self._begin(event)
+        elif event is None:
+            yield self._finish()
+        elif self._field is None:
+            yield event
+        else:
+            self._collect(event)
+
+    def _begin(self, segment: MultipartSegment) -> Iterator[Event]:
+        if not segment.name:
+            raise MalformedBody("A part of the form has no name")
+        if segment.filename is None:
+            self._fields_left -= 1
+            if self._fields_left < 0:
+                raise TooLarge(f"A form may have at most {MOST_FIELDS} fields")
+            self._field, self._value = segment, bytearray()
+            return
+        self._field = None
+        self._files_left -= 1
+        if self._files_left < 0:
+            raise TooLarge("The form has too many files")
+        yield FileStart(segment.name, segment.filename, segment.content_type)
+
+    def _collect(self, piece: bytes | bytearray) -> None:
+        self._bytes_left -= len(piece)
+        if self._bytes_left < 0:
+            raise TooLarge(f"The text fields of a form may have at most {LARGEST_FIELD} bytes")
+        self._value += piece
+
+    def _finish(self) -> Event:
+        field, self._field = self._field, None
+        if field is None:
+            return FileEnd()
+        try:
+            return Field(field.name, self._value.decode())
+        except UnicodeDecodeError as error:
+            raise MalformedBody(f"The field {field.name[:64]!r} is not UTF-8") from error

@@ -1,0 +1,169 @@
+"""Pages of files: filtered, searched, sorted, and as quick on the last page as on the first.
+
+A page goes on from where the one before it ended (keyset), never from a count of rows to skip.
+Search is an index on the folded name: trigrams for three characters and more, and for shorter
+words the beginning of the name.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Select, func, literal, literal_column, or_, select, text, tuple_
+from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql.elements import ColumnElement
+
+from models import File
+from services.caller import Caller
+from services.counters import total_files
+from services.database import Database
+from services.errors import InvalidField
+from services.filenames import folded
+from services.files import SHOWN, FileInfo, belongs_to, is_live
+
+COUNTED: Final = 10_000
+"""Matches of a filter that are counted; beyond it the total is said to be inexact."""
+
+SORTS: Final[dict[str, InstrumentedAttribute[Any]]] = {
+    "created": File.number,
+    "name": File.folded,
+    "size": File.size,
+}
+"""What a list is sorted by; files of the same name or size come in order of arrival."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to list. `sort` is a name of SORTS, with `-` before it for descending order."""
+
+    limit: int = 50
+    cursor: str | None = None
+    search: str | None = None
+    content_type: str | None = None
+    collection: str | None = None
+    sort: str = "-created"
+
+    @property
+    def filtered(self) -> bool:
+        """Whether the counters cannot tell the total."""
+        return bool(self.search or self.content_type)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page. `cursor` leads to the next and is None on the last."""
+
+    items: Sequence[FileInfo]
+    total: int
+    total_exact: bool
+    cursor: str | None
+
+
+class Listing:
+    """List the files that a caller may see."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def page(self, caller: Caller, query: Query) -> Page:
+        """Return one page. Raises NotSignedIn and InvalidField."""
+        caller.require("read")
+        column, descending = _order(query.sort)
+        matching = self._matching(caller, query)
+        rows = _after(select(File.number, column, *SHOWN).where(*matching), query, column)
+        ways = [each.desc() if descending else each.asc() for each in _keys(column)]
+        with self._database.read() as session:
+            found = session.execute(rows.order_by(*ways).limit(query.limit + 1)).all()
+            total = self._total(session, caller, query, matching)
+        shown = found[: query.limit]
+        more = len(found) > query.limit
+        return Page(
+            items=[FileInfo(*row[2:]) for row in shown],
+            total=min(total, COUNTED) if query.filtered else total,
+            total_exact=not query.filtered or total <= COUNTED,
+            cursor=_cursor(query.sort, shown[-1][1], shown[-1][0]) if more else None,
+        )
+
+    def _matching(self, caller: Caller, query: Query) -> list[ColumnElement[bool]]:
+        conditions = [is_live(), belongs_to(caller)]
+        if query.collection:
+            conditions.append(File.collection == query.collection)
+        if query.content_type:
+            conditions.append(_of_type(query.content_type.lower()))
+        if query.search and (words := folded(query.search.replace("\0", "").strip())):
+            conditions.append(self._named(words))
+        return conditions
+
+    def _named(self, words: str) -> ColumnElement[bool]:
+        """Match names that contain `words`, through the index of the database in use."""
+        if len(words) < 3:
+            return File.folded.between(words, words + "\U0010ffff")
+        if self._database.dialect == "sqlite":
+            phrase = '"' + words.replace('"', '""') + '"'
+            matches = text("SELECT rowid FROM file_search WHERE file_search MATCH :phrase")
+            return File.number.in_(matches.bindparams(phrase=phrase).columns(File.number))
+        grams = func.holdall_grams(words)
+        contained = literal_column("files.grams").op("@>")(grams)
+        return contained & File.folded.contains(words, autoescape=True)
+
+    def _total(
+        self, session: Any, caller: Caller, query: Query, matching: list[ColumnElement[bool]]
+    ) -> int:
+        if not query.filtered:
+            owner = None if "admin" in caller.scopes else caller.owner
+            return total_files(session, collection=query.collection, owner=owner)
+        some = select(literal(1)).select_from(File).where(*matching).limit(COUNTED + 1)
+        return int(session.scalar(select(func.count()).select_from(some.subquery())) or 0)
+
+
+def _of_type(wanted: str) -> ColumnElement[bool]:
+    major, slash, minor = wanted.partition("/")
+    if not slash or minor == "*":
+        return or_(literal(major == "*"), File.family == major)
+    return File.content_type == wanted
+
+
+def _order(sort: str) -> tuple[InstrumentedAttribute[Any], bool]:
+    column = SORTS.get(sort.removeprefix("-"))
+    if column is None:
+        raise InvalidField(f"sort is not one of {', '.join(SORTS)}, or one of them after a -")
+    return column, sort.startswith("-")
+
+
+def _keys(column: InstrumentedAttribute[Any]) -> list[InstrumentedAttribute[Any]]:
+    return [column] if column is File.number else [column, File.number]
+
+
+def _after(
+    rows: Select[*tuple[Any, ...]], query: Query, column: InstrumentedAttribute[Any]
+) -> Select[*tuple[Any, ...]]:
+    """Keep the rows that come after the cursor."""
+    if query.cursor is None:
+        return rows
+    value, number = _position(query.cursor, query.sort)
+    keys = tuple_(*_keys(column))
+    last = tuple_(*([number] if column is File.number else [value, number]))
+    return rows.where(keys < last if query.sort.startswith("-") else keys > last)
+
+
+def _cursor(sort: str, value: object, number: int) -> str:
+    written = json.dumps([sort, value, number], ensure_ascii=False).encode()
+    return base64.urlsafe_b64encode(written).decode().rstrip("=")
+
+
+def _position(cursor: str, sort: str) -> tuple[str | int, int]:
+    """Read a cursor that `_cursor` made for the same order. Raises InvalidField."""
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        made_for, value, number = json.loads(base64.urlsafe_b64decode(padded))
+    except (ValueError, TypeError, binascii.Error) as error:
+        raise InvalidField("cursor is not one that a list gave") from error
+    wanted = str if sort.removeprefix("-") == "name" else int
+    if made_for != sort or type(number) is not int or type(value) is not wanted:
+        raise InvalidField("cursor belongs to a list in another order")
+    if any(isinstance(part, int) and not 0 <= part < 2**63 for part in (value, number)):
+        raise InvalidField("cursor is not one that a list gave")
+    return value, number

@@ -1,0 +1,79 @@
+"""What a collection asks of its files, with the service's own limits laid over it."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+
+from models import Collection, now
+from services.database import Database
+from services.errors import CollectionNotFound, TooLarge, TypeNotAllowed
+from services.mimetype import matches, same_type
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The service's own limits, which no collection widens. Sizes in bytes."""
+
+    max_size: int
+    max_files: int
+    allowed_types: tuple[str, ...]
+    default_backend: str
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What holds for a new file of one collection. Sizes in bytes, `expires_in` in seconds."""
+
+    collection: str
+    visibility: str
+    backend: str
+    max_size: int
+    allowed_types: tuple[tuple[str, ...], ...]
+    on_mismatch: str
+    expires_in: int | None
+
+    def check_size(self, size: int) -> None:
+        """Raise TooLarge when a file of `size` bytes is over the limit."""
+        if size > self.max_size:
+            raise TooLarge(f"A file may have at most {self.max_size} bytes")
+
+    def check_type(self, content_type: str, declared: str | None) -> None:
+        """Raise TypeNotAllowed when the sniffed type is not taken, or may not differ."""
+        if not all(matches(content_type, patterns) for patterns in self.allowed_types):
+            raise TypeNotAllowed(f"Files of type {content_type} are not accepted here")
+        if self.on_mismatch == "reject" and not same_type(declared, content_type):
+            raise TypeNotAllowed(f"The content is {content_type}, not {declared}")
+
+    def expiry(self) -> datetime | None:
+        """Return when a file published now ends, or None."""
+        return None if self.expires_in is None else now() + timedelta(seconds=self.expires_in)
+
+
+class Policies:
+    """Look up what a collection asks."""
+
+    def __init__(self, database: Database, limits: Limits) -> None:
+        self._database = database
+        self._limits = limits
+
+    def of(self, name: str) -> Policy:
+        """Return the policy of collection `name`. Raises CollectionNotFound."""
+        with self._database.read() as session:
+            row = session.scalar(select(Collection).where(Collection.name == name))
+        if row is None:
+            raise CollectionNotFound(f"No collection is called {name[:64]!r}")
+        limits = self._limits
+        return Policy(
+            collection=row.name,
+            visibility=row.visibility,
+            backend=row.backend or limits.default_backend,
+            max_size=min(row.max_size or limits.max_size, limits.max_size),
+            allowed_types=tuple(
+                patterns
+                for patterns in (limits.allowed_types, tuple(row.allowed_types or ()))
+                if patterns
+            ),
+            on_mismatch=row.on_mismatch,
+            expires_in=row.expires_in,
+        )

@@ -1,0 +1,173 @@
+"""The last step of the way in: stored objects become files, all of them or none.
+
+Rows, counters and the answer kept for an Idempotency-Key stand in one transaction. Until it
+commits, leaving the intakes discards their objects. Once a commit was asked for and its outcome
+is not known, the objects are kept: an orphan can be collected, a row without bytes cannot.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from models import File, IdempotencyKey, now
+from services.caller import Caller
+from services.counters import count
+from services.database import Database
+from services.errors import FileNotFound, InvalidField, KeyReused
+from services.filenames import folded
+from services.files import SHOWN, FileInfo
+from services.ingest import Intake
+from services.metadata import checked
+from services.mimetype import family
+
+KEPT_FOR: Final = timedelta(hours=24)
+"""How long an Idempotency-Key is answered with what it was first answered with."""
+
+log = logging.getLogger("holdall.publishing")
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A client's name for one upload, and what tells its request from others."""
+
+    key: str
+    request: str
+
+    @classmethod
+    def named(cls, key: str | None, request: str) -> "Retry | None":
+        """Read an Idempotency-Key; None when there is none. Raises InvalidField."""
+        if key is None:
+            return None
+        if not 0 < len(key) <= 255 or not key.isascii() or not key.isprintable():
+            raise InvalidField("Idempotency-Key is not 1 to 255 printable ASCII characters")
+        return cls(key, request)
+
+
+class Publishing:
+    """Turn intakes into files, and answer retried requests with the first one's."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def earlier(self, caller: Caller, retry: Retry | None) -> list[FileInfo] | None:
+        """Return the files of the request that `retry` repeats, or None when it is the first.
+
+        Raises KeyReused when the key came with another request, and FileNotFound when what it
+        made was deleted since.
+        """
+        if retry is None:
+            return None
+        query = select(IdempotencyKey.request, IdempotencyKey.file_ids).where(
+            IdempotencyKey.owner == (caller.owner or ""),
+            IdempotencyKey.key == retry.key,
+            IdempotencyKey.expires_at > now(),
+        )
+        with self._database.read() as session:
+            kept = session.execute(query).first()
+            if kept is None:
+                return None
+            if kept.request != retry.request:
+                raise KeyReused("Idempotency-Key was used for another request")
+            rows = session.execute(select(*SHOWN).where(File.id.in_(kept.file_ids))).all()
+        if len(rows) != len(kept.file_ids):
+            raise FileNotFound
+        found = {row.id: FileInfo(*row) for row in rows}
+        return [found[file_id] for file_id in kept.file_ids]
+
+    def publish(
+        self, caller: Caller, intakes: Sequence[Intake], retry: Retry | None = None
+    ) -> list[FileInfo]:
+        """Make the inspected `intakes` into files, in order. Nobody sees any before all are there.
+
+        When a request with the same Idempotency-Key got there first, its files are returned and
+        these intakes are left to be discarded. Raises InvalidField for metadata over its limits.
+        """
+        rows = [_row(intake) for intake in intakes]
+        try:
+            with self._database.write() as session:
+                if retry is not None:
+                    self._remember(session, caller, retry, rows)
+                session.execute(insert(File), rows)
+                sizes = ((row["collection"], row["owner"], row["size"]) for row in rows)
+                count(session, sizes, sign=1)
+                session.flush()
+                # From here on the commit may have happened whatever it answers.
+                for intake in intakes:
+                    intake.keep()
+        except IntegrityError:
+            first = self.earlier(caller, retry)
+            if first is None:
+                raise
+            return first
+        for row in rows:
+            log.info("file published", extra={name: row[name] for name in _LOGGED})
+        return [_shown(row) for row in rows]
+
+    def _remember(
+        self, session: Session, caller: Caller, retry: Retry, rows: Sequence[dict[str, Any]]
+    ) -> None:
+        owner = caller.owner or ""
+        session.execute(
+            delete(IdempotencyKey).where(
+                IdempotencyKey.owner == owner,
+                IdempotencyKey.key == retry.key,
+                IdempotencyKey.expires_at <= now(),
+            )
+        )
+        session.execute(
+            insert(IdempotencyKey).values(
+                owner=owner,
+                key=retry.key,
+                request=retry.request,
+                file_ids=[row["id"] for row in rows],
+                expires_at=now() + KEPT_FOR,
+            )
+        )
+
+
+_LOGGED: Final = ("id", "size", "content_type", "collection", "backend")
+
+
+def _row(intake: Intake) -> dict[str, Any]:
+    """Return the row of an inspected intake."""
+    state, policy, stored = intake.state, intake.policy, intake.stored
+    if stored is None or state.content_type is None:
+        raise RuntimeError("an intake is published before it was inspected")
+    moment = now()
+    return {
+        "id": state.file_id,
+        "collection": state.collection,
+        "owner": state.owner,
+        "visibility": policy.visibility,
+        "state": "ready",
+        "backend": policy.backend,
+        "key": state.key,
+        "filename": state.filename,
+        "folded": folded(state.filename),
+        "content_type": state.content_type,
+        "family": family(state.content_type),
+        "declared_type": state.declared_type,
+        "size": stored.size,
+        "etag": intake.sha256 or state.file_id,
+        "sha256": intake.sha256,
+        "annotations": checked(intake.metadata),
+        "media": None,
+        "created_at": moment,
+        "updated_at": moment,
+        "expires_at": policy.expiry(),
+        "deleted_at": None,
+    }
+
+
+def _shown(row: dict[str, Any]) -> FileInfo:
+    """Describe a file just published, out of what was written."""
+    return FileInfo(
+        **{"metadata": row["annotations"]}
+        | {name: row[name] for name in FileInfo.__slots__ if name != "metadata"}
+    )

@@ -1,0 +1,204 @@
+"""The one Writer over any Multipart store: small objects in one request, large ones in parts.
+
+Parts are sent by a shared pool of threads while the next one is collected. Knows the contract and
+part buffers; the store behind it is known as `PartStore` only.
+"""
+
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, wait
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+from typing_extensions import Buffer
+
+from storage.base import Multipart, ObjectInfo, Part
+from storage.errors import StorageError, StorageUnavailable
+from storage.parts import Budget, PartBuffer, Window
+
+PARTS_IN_FLIGHT: Final = 3
+_PARTS_OF_ONE_SIZE: Final = 1_000
+
+
+class PartStore(Multipart, Protocol):
+    """What the writer needs: the Multipart capability, and one request for a small object."""
+
+    def put(self, key: str, body: Window, *, content_type: str) -> ObjectInfo:
+        """Store the whole object in one request."""
+
+
+def part_capacity(part_size: int, number: int) -> int:
+    """Return how large part `number` (from 1) may get.
+
+    It doubles every 1,000 parts: 10,000 parts of at first 8 MiB hold more than the 5 TiB that S3
+    allows, and objects of usual size stay in small parts.
+    """
+    return int(min(part_size << (number - 1) // _PARTS_OF_ONE_SIZE, 5 * 1024**3))
+
+
+class InFlight:
+    """Jobs in other threads, at most `limit` at a time, whose first failure is raised here."""
+
+    def __init__(self, executor: Executor, limit: int = PARTS_IN_FLIGHT) -> None:
+        self._executor = executor
+        self._limit = limit
+        self._running: deque[Future[Part]] = deque()
+        self.parts: list[Part] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._running)
+
+    def submit(self, job: Callable[[], Part]) -> None:
+        """Start `job`, waiting first for the oldest one when too many run."""
+        while len(self._running) >= self._limit:
+            self.settle_one()
+        self._running.append(self._executor.submit(job))
+
+    def settle_one(self) -> None:
+        """Wait for the oldest job and keep its part, or raise its error."""
+        self.parts.append(self._running.popleft().result())
+
+    def settle(self) -> list[Part]:
+        """Wait for all jobs and return their parts in the order in which they were submitted."""
+        while self._running:
+            self.settle_one()
+        return self.parts
+
+    def raise_failure(self) -> None:
+        """Raise the error of a job that has failed already, without waiting for any."""
+        while self._running and self._running[0].done():
+            self.settle_one()
+
+    def drop(self) -> None:
+        """Cancel what has not begun and wait for the rest, whatever comes of it."""
+        jobs, self._running = list(self._running), deque()
+        for job in jobs:
+            job.cancel()
+        wait(jobs)
+
+
+class PartWriter:
+    """A Writer that collects parts and sends each when it is full and more has arrived."""
+
+    def __init__(
+        self,
+        store: PartStore,
+        key: str,
+        *,
+        content_type: str,
+        part_size: int,
+        executor: Executor,
+        budget: Budget,
+        scratch: Path,
+    ) -> None:
+        self._store = store
+        self._key = key
+        self._content_type = content_type
+        self._part_size = part_size
+        self._executor = executor
+        self._budget = budget
+        self._scratch = scratch
+        self._in_flight = InFlight(executor)
+        self._waiting: set[PartBuffer] = set()
+        self._number = 1
+        self._part = self._new_part()
+        self._upload_id: str | None = None
+        self._failure: BaseException | None = None
+        self._done = False
+
+    def write(self, data: Buffer, /) -> None:
+        self._require_usable()
+        try:
+            self._in_flight.raise_failure()
+            with memoryview(data) as given, given.cast("B") as view:
+                self._collect(view)
+        except BaseException as exc:
+            self._failure = exc
+            raise
+
+    def commit(self) -> ObjectInfo:
+        self._require_usable()
+        try:
+            info = self._finish()
+        except BaseException as exc:
+            self._failure = exc
+            raise
+        self._done = True
+        self._part.close()
+        return info
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None:
+        if self._done:
+            return
+        self._done = True
+        self._part.close()
+        if self._upload_id is not None and isinstance(self._failure, StorageUnavailable):
+            # A store that hangs would make the caller wait a second time.
+            self._executor.submit(self._discard, self._upload_id)
+        elif self._upload_id is not None:
+            self._discard(self._upload_id)
+
+    def _require_usable(self) -> None:
+        if self._done or self._failure is not None:
+            raise ValueError("the writer is committed, left, or failed before")
+
+    def _new_part(self) -> PartBuffer:
+        capacity = part_capacity(self._part_size, self._number)
+        return PartBuffer(capacity, budget=self._budget, scratch=self._scratch)
+
+    def _collect(self, view: memoryview) -> None:
+        while view:
+            if not self._part.room:
+                self._send()
+            taken = view[: self._part.room]
+            self._find_memory(len(taken))
+            self._part.append(taken)
+            view = view[len(taken) :]
+
+    def _find_memory(self, size: int) -> None:
+        """Get memory for `size` bytes, waiting for parts of our own; else the part is a file."""
+        while self._part.in_memory and not self._part.take_memory(size):
+            if not self._in_flight:
+                return
+            self._in_flight.settle_one()
+
+    def _send(self) -> None:
+        if self._upload_id is None:
+            self._upload_id = self._store.begin(self._key, content_type=self._content_type)
+        part, number, upload_id = self._part, self._number, self._upload_id
+        self._waiting.add(part)
+        self._in_flight.submit(lambda: self._put(upload_id, number, part))
+        self._number += 1
+        self._part = self._new_part()
+
+    def _put(self, upload_id: str, number: int, part: PartBuffer) -> Part:
+        try:
+            return self._store.put_part(self._key, upload_id, number, part.reader().as_file())
+        finally:
+            part.close()
+            self._waiting.discard(part)
+
+    def _finish(self) -> ObjectInfo:
+        if self._upload_id is None:
+            return self._store.put(self._key, self._part.reader(), content_type=self._content_type)
+        self._send()
+        return self._store.complete(self._key, self._upload_id, self._in_flight.settle())
+
+    def _discard(self, upload_id: str) -> None:
+        """Abort once no part is on its way: one that lands later would stay on the store."""
+        self._in_flight.drop()
+        for part in list(self._waiting):
+            part.close()
+        with contextlib.suppress(StorageError):
+            self._store.abort(self._key, upload_id)

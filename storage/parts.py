@@ -1,0 +1,188 @@
+"""Bytes that wait to be sent as one part, in memory under one budget or in a nameless file.
+
+A part takes memory only for the bytes that arrived. When the process's budget is used up, the
+part goes on in an unlinked file, so that many slow senders cost disk and not memory. Knows
+nothing of stores or the network.
+"""
+
+import errno
+import io
+import mmap
+import tempfile
+import threading
+from pathlib import Path
+from typing import IO, BinaryIO, Final, cast
+
+from storage.errors import StorageError, StorageFull
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class Budget:
+    """A number of bytes that all parts of a process share."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._used = 0
+        self._lock = threading.Lock()
+
+    @property
+    def used(self) -> int:
+        """How many bytes are taken now."""
+        return self._used
+
+    def take(self, size: int) -> bool:
+        """Take `size` bytes if they are left, and say whether they were."""
+        with self._lock:
+            if self._used + size > self.limit:
+                return False
+            self._used += size
+            return True
+
+    def give_back(self, size: int) -> None:
+        with self._lock:
+            self._used -= size
+
+
+PROCESS_BUDGET: Final = Budget(32 * 1024 * 1024)
+"""What the parts of all S3 storages of this process may hold in memory together."""
+
+
+class Window(io.RawIOBase):
+    """A stretch of an open file as a file of its own, so that a retry can go back to its start.
+
+    Closing the window leaves the file open.
+    """
+
+    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
+        self._file = file
+        self._start = start
+        self._size = size
+        self._position = 0
+
+    @classmethod
+    def rest_of(cls, file: BinaryIO) -> "Window":
+        """Open a window from the file's position to its end; the file must be seekable."""
+        start = file.tell()
+        size = max(0, file.seek(0, io.SEEK_END) - start)
+        file.seek(start)
+        return cls(file, start, size)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def read(self, size: int = -1, /) -> bytes:
+        left = self._size - self._position
+        size = left if size < 0 else min(size, left)
+        self._file.seek(self._start + self._position)
+        piece = self._file.read(size)
+        self._position += len(piece)
+        return piece
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, origin + offset)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def as_file(self) -> BinaryIO:
+        """Return the window under the type that its readers ask for."""
+        return cast("BinaryIO", self)
+
+
+class PartBuffer:
+    """Up to `capacity` bytes, appended piece by piece and then read as a file.
+
+    Memory is an anonymous mapping: pages exist once they are written, and go back to the system
+    at `close`, which may be called more than once.
+    """
+
+    def __init__(self, capacity: int, *, budget: Budget, scratch: Path) -> None:
+        self.capacity = capacity
+        self.size = 0
+        self._budget = budget
+        self._scratch = scratch
+        self._taken = 0
+        self._memory: mmap.mmap | None = None
+        self._file: IO[bytes] | None = None
+
+    @property
+    def room(self) -> int:
+        """How many bytes still fit."""
+        return self.capacity - self.size
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the bytes, if there are any, are held in memory."""
+        return self._file is None
+
+    def take_memory(self, size: int) -> bool:
+        """Get hold of memory for `size` more bytes, and say whether there is any."""
+        if self._file is not None or not self._budget.take(size):
+            return False
+        self._taken += size
+        return True
+
+    def append(self, data: memoryview) -> None:
+        """Copy in `data`, which fits the room: to memory if take_memory got any, else to a file.
+
+        Raises StorageFull when the disk has no room for the file.
+        """
+        if self._file is None and self._taken >= self.size + len(data):
+            if self._memory is None:
+                self._memory = mmap.mmap(-1, self.capacity)
+            self._memory[self.size : self.size + len(data)] = data
+        else:
+            try:
+                self._append_to_file(data)
+            except OSError as exc:
+                kind = StorageFull if exc.errno in _FULL else StorageError
+                raise kind(f"a part could not be kept in the scratch folder: {exc}") from exc
+        self.size += len(data)
+
+    def reader(self) -> Window:
+        """Open the bytes for reading from the first on."""
+        if self._file is not None:
+            source = cast("BinaryIO", self._file)
+        else:
+            source = cast("BinaryIO", self._memory) if self._memory else io.BytesIO()
+        return Window(source, 0, self.size)
+
+    def close(self) -> None:
+        """Let go of the memory or the file."""
+        self._drop_memory()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _append_to_file(self, data: memoryview) -> None:
+        if self._file is None:
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            self._file = tempfile.TemporaryFile(dir=self._scratch, buffering=0)  # noqa: SIM115
+            if self._memory is not None:
+                with memoryview(self._memory) as held, held[: self.size] as filled:
+                    _write_all(self._file, filled)
+            self._drop_memory()
+        _write_all(self._file, data)
+
+    def _drop_memory(self) -> None:
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+        self._budget.give_back(self._taken)
+        self._taken = 0
+
+
+def _write_all(file: IO[bytes], data: memoryview) -> None:
+    """Write every byte: an unbuffered file may take less than it is given."""
+    written = 0
+    while written < len(data):
+        written += file.write(data[written:])

@@ -1,0 +1,206 @@
+"""Multipart uploads to an S3 store: the Multipart half of `storage.s3`.
+
+An upload's id is our token and the store's id. The token stands in the object's metadata, so that
+after a lost answer we know our object from another of the same size, in any process. Knows a
+bucket's client and the store's answers; the SDK and its errors are the bucket's affair.
+"""
+
+from contextlib import AbstractContextManager, suppress
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, TypedDict
+
+from storage.base import ObjectInfo, Part
+from storage.errors import IntegrityError, ObjectNotFound, StorageError
+from storage.keys import random_name
+from storage.multipart import InFlight
+from storage.parts import Window
+from storage.s3_answers import TOKEN, TOKEN_LENGTH, described, plain, range_header, store_id
+from storage.s3_options import MINIMUM_PART_SIZE, S3Options
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, HeadObjectOutputTypeDef
+
+MAXIMUM_PARTS: Final = 10_000
+COPIED_AT_ONCE: Final = 64 * 1024 * 1024
+"""How many bytes one request copies: few enough that the store answers before a timeout."""
+
+
+class Place(TypedDict):
+    """A bucket and the name of an object in it, as requests give them."""
+
+    Bucket: str
+    Key: str
+
+
+class Bucket(Protocol):
+    """What uploads and objects need of a bucket's connection."""
+
+    @property
+    def options(self) -> S3Options: ...
+
+    @property
+    def client(self) -> "S3Client": ...
+
+    @property
+    def executor(self) -> "Executor": ...
+
+    def errors(self) -> AbstractContextManager[None]:
+        """Turn what the SDK raises into the errors of `storage.errors`."""
+
+    def at(self, key: str) -> Place:
+        """Return where the object of a valid key is."""
+
+    def head(self, key: str) -> "HeadObjectOutputTypeDef":
+        """Look at an object."""
+
+
+class S3Multipart:
+    """The capability `Multipart`, and copies that are too large for one request."""
+
+    minimum_part_size = MINIMUM_PART_SIZE
+    maximum_parts = MAXIMUM_PARTS
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+
+    def begin(self, key: str, *, content_type: str = "application/octet-stream") -> str:
+        token = random_name()
+        with self._bucket.errors():
+            answer = self._bucket.client.create_multipart_upload(
+                **self._bucket.at(key), ContentType=content_type, Metadata={TOKEN: token}
+            )
+        return token + answer["UploadId"]
+
+    def put_part(self, key: str, upload_id: str, number: int, data: bytes | BinaryIO) -> Part:
+        body = _window(data) if not isinstance(data, bytes) else data
+        with self._bucket.errors():
+            answer = self._bucket.client.upload_part(
+                **self._bucket.at(key),
+                UploadId=store_id(upload_id),
+                PartNumber=number,
+                Body=body if isinstance(body, bytes) else body.as_file(),
+            )
+        return Part(number, plain(answer["ETag"]), len(body))
+
+    def copy_part(
+        self, key: str, upload_id: str, number: int, source: str, start: int, stop: int
+    ) -> Part:
+        return self._copy_part(key, upload_id, number, source, start, stop)
+
+    def list_parts(self, key: str, upload_id: str) -> list[Part]:
+        at, upload = self._bucket.at(key), store_id(upload_id)
+        parts: list[Part] = []
+        marker = 0
+        while True:
+            with self._bucket.errors():
+                page = self._bucket.client.list_parts(
+                    **at, UploadId=upload, PartNumberMarker=marker
+                )
+            parts += [
+                Part(part["PartNumber"], plain(part["ETag"]), part["Size"])
+                for part in page.get("Parts", [])
+            ]
+            if not page.get("IsTruncated"):
+                return parts
+            marker = page["NextPartNumberMarker"]
+
+    def complete(self, key: str, upload_id: str, parts: list[Part]) -> ObjectInfo:
+        at, upload = self._bucket.at(key), store_id(upload_id)
+        if not parts:
+            raise ValueError("an upload is completed from at least one part")
+        listed: list[CompletedPartTypeDef] = [
+            {"PartNumber": part.number, "ETag": f'"{part.etag}"'} for part in parts
+        ]
+        failure: StorageError | None = None
+        etag = ""
+        try:
+            with self._bucket.errors():
+                answer = self._bucket.client.complete_multipart_upload(
+                    **at, UploadId=upload, MultipartUpload={"Parts": listed}
+                )
+            etag = plain(answer["ETag"])
+        except StorageError as exc:
+            failure = exc
+        return self._completed(key, upload_id, sum(part.size for part in parts), etag, failure)
+
+    def abort(self, key: str, upload_id: str) -> None:
+        at = self._bucket.at(key)
+        with suppress(ObjectNotFound), self._bucket.errors():
+            self._bucket.client.abort_multipart_upload(**at, UploadId=store_id(upload_id))
+
+    def _completed(
+        self, key: str, upload_id: str, size: int, etag: str, failure: StorageError | None
+    ) -> ObjectInfo:
+        """Look whether the object is there and ours, whatever the answer to the request was."""
+        store = self._bucket.options
+        try:
+            head = self._bucket.head(key)
+        except ObjectNotFound as exc:
+            raise failure or IntegrityError(
+                f"{store} reports an upload as complete and has no object of it"
+            ) from exc
+        except StorageError as exc:
+            raise failure or exc from exc
+        same_token = head["Metadata"].get(TOKEN) == upload_id[:TOKEN_LENGTH]
+        if same_token or (etag and plain(head["ETag"]) == etag):
+            if head["ContentLength"] != size:
+                raise IntegrityError(
+                    f"{store} made {head['ContentLength']} bytes out of parts of {size} bytes"
+                )
+            return described(key, head)
+        if failure is not None:
+            raise failure
+        # Another writer's commit has replaced ours already.
+        return ObjectInfo(key, size, etag, datetime.now(UTC))
+
+    def _copy_in_parts(
+        self, source: str, target: str, head: "HeadObjectOutputTypeDef"
+    ) -> ObjectInfo:
+        """Copy piece by piece the version that `head` describes."""
+        size = head["ContentLength"]
+        step = max(COPIED_AT_ONCE, -(-size // self.maximum_parts))
+        kind = head.get("ContentType", "application/octet-stream")
+        upload_id = self.begin(target, content_type=kind)
+        jobs = InFlight(self._bucket.executor)
+        try:
+            for number, start in enumerate(range(0, size, step), 1):
+                piece = (target, upload_id, number, source, start, min(start + step, size))
+                jobs.submit(partial(self._copy_part, *piece, etag=head["ETag"]))
+            return self.complete(target, upload_id, jobs.settle())
+        except BaseException:
+            jobs.drop()
+            with suppress(StorageError):
+                self.abort(target, upload_id)
+            raise
+
+    def _copy_part(
+        self,
+        key: str,
+        upload_id: str,
+        number: int,
+        source: str,
+        start: int,
+        stop: int,
+        etag: str | None = None,
+    ) -> Part:
+        if not 0 <= start < stop:
+            raise ValueError("a copied part has at least one byte")
+        only: dict[str, Any] = {} if etag is None else {"CopySourceIfMatch": etag}
+        with self._bucket.errors():
+            answer = self._bucket.client.upload_part_copy(
+                **self._bucket.at(key),
+                UploadId=store_id(upload_id),
+                PartNumber=number,
+                CopySource={**self._bucket.at(source)},
+                CopySourceRange=range_header(start, stop),
+                **only,
+            )
+        return Part(number, plain(answer["CopyPartResult"]["ETag"]), stop - start)
+
+
+def _window(file: BinaryIO) -> Window:
+    return file if isinstance(file, Window) else Window.rest_of(file)

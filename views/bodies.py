@@ -1,0 +1,128 @@
+"""Carries out a Plan: opens the bytes it names and hands them to the server, closed in every case.
+
+It adds no header and decides nothing. The first byte range is opened before the answer begins, so
+that a missing object or a store that is down is still an error of its own; what fails later
+raises, and the server breaks the connection: a body never ends short in silence.
+"""
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import flask
+
+from services.delivery import Plan
+from services.ranges import ByteRange, Piece
+from storage.base import CHUNK_SIZE, Body, Storage
+from storage.errors import IntegrityError
+
+
+class PlannedResponse(flask.Response):
+    """A response that says what the plan says, and nothing of its own."""
+
+    default_mimetype = None
+    automatically_set_content_length = False
+
+
+class FileWindow:
+    """A range of an open file, for `wsgi.file_wrapper`: at its first byte, ending at its last.
+
+    With `fileno` the server sends it by sendfile, from the current position; without (under TLS)
+    it reads. Positions are the file's own, since the server takes them from the descriptor.
+    """
+
+    def __init__(self, body: Body, file: BinaryIO, stop: int) -> None:
+        self._body = body
+        self._file = file
+        self._stop = stop
+
+    def fileno(self) -> int:
+        """Return the descriptor, which stands at the next byte."""
+        return self._file.fileno()
+
+    def seek(self, position: int, whence: int = 0) -> int:
+        """Move as the file itself would."""
+        return self._file.seek(position, whence)
+
+    def read(self, size: int = -1) -> bytes:
+        """Return at most `size` bytes, none past the window. Raises IntegrityError if cut short."""
+        left = self._stop - self._file.tell()
+        if left <= 0 or size == 0:
+            return b""
+        piece = self._file.read(left if size < 0 else min(size, left))
+        if not piece:
+            raise IntegrityError("The object became shorter while it was sent")
+        return piece
+
+    def close(self) -> None:
+        """Close the body, and the file with it."""
+        self._body.close()
+
+
+class PiecewiseBody:
+    """A body of several pieces, with one byte range open at a time.
+
+    A class and no generator: closing a generator that never ran would close nothing.
+    """
+
+    def __init__(self, storage: Storage, key: str, size: int, pieces: tuple[Piece, ...]) -> None:
+        self._storage = storage
+        self._key = key
+        self._size = size
+        self._pieces = pieces
+        first = next((piece for piece in pieces if isinstance(piece, ByteRange)), None)
+        self._opened = self._open(first) if first else None
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._pieces:
+            if isinstance(piece, bytes):
+                yield piece
+                continue
+            body = self._opened or self._open(piece)
+            self._opened = body
+            yield from body
+            self.close()
+
+    def close(self) -> None:
+        """Close the byte range that is open, if any."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def _open(self, piece: ByteRange) -> Body:
+        return open_range(self._storage, self._key, self._size, piece)
+
+
+def open_range(storage: Storage, key: str, size: int, piece: ByteRange) -> Body:
+    """Open a range of the object at `key`, which must be `size` bytes long as its row says.
+
+    Raises ObjectNotFound, StorageUnavailable, and IntegrityError where object and row disagree.
+    """
+    body = storage.open(key, piece.start, piece.stop)
+    if body.info.size != size or body.size != piece.length:
+        body.close()
+        raise IntegrityError(f"The object has {body.info.size} bytes where its row says {size}")
+    return body
+
+
+def respond(plan: Plan, storage: Storage, key: str, size: int) -> flask.Response:
+    """Make the response of a plan for the object at `key`, `size` bytes long."""
+    if len(plan.pieces) == 1 and isinstance(plan.pieces[0], ByteRange):
+        return _respond_with_range(plan, open_range(storage, key, size, plan.pieces[0]))
+    if not plan.pieces:
+        return PlannedResponse((), plan.status, plan.headers)
+    pieces = PiecewiseBody(storage, key, size, plan.pieces)
+    return PlannedResponse(pieces, plan.status, plan.headers)
+
+
+def _respond_with_range(plan: Plan, body: Body) -> flask.Response:
+    """Let the kernel send a plain file where the server can, and stream anything else.
+
+    Werkzeug's own helper does so for whole files alone, and its ranges read everything before.
+    """
+    wrap = flask.request.environ.get("wsgi.file_wrapper")
+    if body.file is None or wrap is None:
+        return PlannedResponse(body, plan.status, plan.headers)
+    window = FileWindow(body, body.file, body.file.tell() + body.size)
+    return PlannedResponse(
+        wrap(window, CHUNK_SIZE), plan.status, plan.headers, direct_passthrough=True
+    )

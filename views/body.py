@@ -1,0 +1,164 @@
+"""Read a request's body as it comes from the socket, and notice when it does not come whole.
+
+gunicorn sets `wsgi.input_terminated` and answers a read after the client hung up with an end of
+file, so a body that was cut short looks finished; here the count of bytes is held against
+Content-Length, and any failed read ends the upload. Where the bytes of a body of known length
+can be taken from gunicorn's socket straight into a buffer of ours, they are: that saves two
+copies of each byte.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final, Protocol, TypeVar
+
+from flask import Request
+from gunicorn.http.body import LengthReader
+from gunicorn.http.errors import NoMoreData, ParseException
+
+from services.digests import RunningDigests
+from services.errors import (
+    LengthRequired,
+    MalformedBody,
+    StalledBody,
+    TruncatedBody,
+    UnsupportedBody,
+)
+
+T = TypeVar("T", bound=memoryview | bytes)
+
+CHUNK: Final = 1024 * 1024
+FROM_STREAM: Final = 256 * 1024
+
+
+class RequestBody:
+    """The body of one request, read once.
+
+    `length` is its declared size in bytes, None when it comes in chunks. `timeout` is how many
+    seconds may pass without a byte.
+    """
+
+    def __init__(self, request: Request, *, timeout: float) -> None:
+        self._environ = request.environ
+        self.length = _declared_length(request)
+        self.finished = self.length == 0
+        socket = self._environ.get("gunicorn.socket")
+        if socket is not None:
+            socket.settimeout(timeout)
+
+    def chunks(self) -> Iterator[memoryview | bytes]:
+        """Yield the body in pieces of at most CHUNK bytes, each good until the next but one.
+
+        Raises TruncatedBody, MalformedBody and StalledBody.
+        """
+        return self._checked(self._pieces(_TwoBuffers))
+
+    def own_chunks(self, digests: RunningDigests | None = None) -> Iterator[bytes]:
+        """Yield the body in pieces that stay as they are, and let `digests` run along.
+
+        Raises as `chunks` does.
+        """
+        for piece in self._checked(self._pieces(_Fresh)):
+            if digests is not None:
+                digests.update(piece)
+            yield bytes(piece)
+
+    def _checked(self, pieces: Iterator[T]) -> Iterator[T]:
+        """Turn what can go wrong on the way into errors for the client."""
+        try:
+            yield from pieces
+        except TimeoutError as error:
+            raise StalledBody("The body did not arrive in time") from error
+        except (NoMoreData, ConnectionError) as error:
+            raise TruncatedBody("The connection ended before the body did") from error
+        except ParseException as error:
+            raise MalformedBody("The chunks of the body are malformed") from error
+        self.finished = True
+
+    def close_connection(self) -> None:
+        """Have the connection closed after the answer: what is left of the body is not read."""
+        close = self._environ.get("holdall.close_connection")
+        if close is not None:
+            close()
+
+    def _pieces(self, receive: type["Receiver"]) -> Iterator[memoryview | bytes]:
+        if self.length is None:
+            yield from iter(lambda: self._environ["wsgi.input"].read(FROM_STREAM), b"")
+            return
+        left = self.length
+        for piece in self._known_length(receive):
+            left -= len(piece)
+            yield piece
+        if left:
+            raise TruncatedBody(f"The body ended {left} bytes before its Content-Length")
+
+    def _known_length(self, receive: type["Receiver"]) -> Iterator[memoryview | bytes]:
+        stream, socket = self._environ["wsgi.input"], self._environ.get("gunicorn.socket")
+        reader = getattr(stream, "reader", None)
+        if socket is not None and isinstance(reader, LengthReader):
+            return _from_socket(reader, receive(socket, reader.length))
+        return _from_stream(stream, self.length or 0)
+
+
+def _declared_length(request: Request) -> int | None:
+    """Return the Content-Length, or None for a chunked body.
+
+    Raises LengthRequired when there is neither, UnsupportedBody for a coded body (RFC 9110 §8.4).
+    """
+    if request.headers.get("Content-Encoding", "identity").lower() not in ("", "identity"):
+        raise UnsupportedBody("Content-Encoding is not supported: send the file as it is")
+    if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
+        return None
+    length = request.content_length
+    if length is None:
+        raise LengthRequired("Send a Content-Length, or the body in chunks")
+    return length
+
+
+def _from_stream(stream: Any, left: int) -> Iterator[bytes]:
+    while left and (piece := stream.read(min(FROM_STREAM, left))):
+        left -= len(piece)
+        yield piece
+
+
+def _from_socket(reader: LengthReader, receive: "Receiver") -> Iterator[memoryview | bytes]:
+    """Read the rest of a body past gunicorn's reader, whose own count is kept right."""
+    early = reader.unreader.take_buffered()
+    body, next_request = early[: reader.length], early[reader.length :]
+    reader.unreader.unread(next_request)
+    reader.length -= len(body)
+    if body:
+        yield body
+    while reader.length and (piece := receive(min(CHUNK, reader.length))):
+        reader.length -= len(piece)
+        yield piece
+
+
+class Receiver(Protocol):
+    """Takes bytes from a socket; empty when the client hung up."""
+
+    def __init__(self, socket: Any, expected: int) -> None: ...
+
+    def __call__(self, size: int) -> memoryview | bytes: ...
+
+
+class _Fresh:
+    """Receive each piece as a `bytes` of its own."""
+
+    def __init__(self, socket: Any, _expected: int) -> None:
+        self._receive = socket.recv
+
+    def __call__(self, size: int) -> bytes:
+        piece: bytes = self._receive(size)
+        return piece
+
+
+class _TwoBuffers:
+    """Receive into two buffers in turn, each no larger than the body needs."""
+
+    def __init__(self, socket: Any, expected: int) -> None:
+        self._receive_into = socket.recv_into
+        size = min(CHUNK, expected)
+        self._now, self._next = memoryview(bytearray(size)), memoryview(bytearray(size))
+
+    def __call__(self, size: int) -> memoryview:
+        self._now, self._next = self._next, self._now
+        return self._now[: self._receive_into(self._now, size)]

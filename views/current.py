@@ -1,0 +1,43 @@
+"""What a view works with: the service's parts, and who asks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app
+
+from config import Settings
+from services.caller import ANONYMOUS, EVERYONE, Caller
+from services.files import Files
+from services.ingest import Ingest
+from services.listing import Listing
+from services.loop import EventLoop
+from services.probes import Probes
+from services.publishing import Publishing
+from storage.base import Storage
+
+EXTENSION = "holdall"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of one application, made once by `create_app`."""
+
+    settings: Settings
+    storages: Mapping[str, Storage]
+    loop: EventLoop
+    ingest: Ingest
+    publishing: Publishing
+    files: Files
+    listing: Listing
+    probes: Probes
+
+
+def services() -> Services:
+    """Return the parts of the application that handles this request."""
+    return cast(Services, current_app.extensions[EXTENSION])
+
+
+def caller() -> Caller:
+    """Return who makes this request."""
+    return EVERYONE if services().settings.auth_mode == "open" else ANONYMOUS

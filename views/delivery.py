@@ -1,0 +1,89 @@
+"""GET, HEAD and OPTIONS under `/uploads`: finds the file, asks for the plan, attaches the bytes.
+
+What an answer says is decided in `services.delivery`; nothing is added to it here.
+"""
+
+from datetime import UTC, datetime
+
+from flask import Response, after_this_request, request
+
+from services import delivery
+from services.cors import CorsPolicy
+from services.delivery import PERSONAL, PUBLIC, Access, DeliveryRequest, Plan
+from services.errors import FileNotFound
+from services.stored import StoredFile
+from storage.errors import ObjectNotFound
+from views.bodies import PlannedResponse, respond
+from views.current import caller, services
+
+_VARIABLES = tuple(
+    (name, "HTTP_" + name.upper().replace("-", "_")) for name in delivery.REQUEST_HEADERS
+)
+
+
+def serve(file_id: str, filename: str | None = None) -> Response:
+    """Send the file, or as much of it as is asked for. The id decides; the name is for people."""
+    asked, cors = _asked(filename), _cors()
+    try:
+        file, access = _find(file_id)
+        plan = delivery.plan(file, asked, access=access, cors=cors, now=datetime.now(UTC))
+        return _attach(plan, file)
+    except Exception:
+        _add_to_error(delivery.error_headers(asked, cors=cors))
+        raise
+
+
+def preflight(file_id: str, filename: str | None = None) -> Response:
+    """Answer OPTIONS the same for every id, so that it tells nothing of what exists."""
+    plan = delivery.plan_options(_asked(filename), cors=_cors())
+    return PlannedResponse((), plan.status, plan.headers)
+
+
+def _asked(filename: str | None) -> DeliveryRequest:
+    """Read of the request what a plan depends on."""
+    environ = request.environ
+    return DeliveryRequest(
+        method=request.method,
+        headers={name: environ[variable] for name, variable in _VARIABLES if variable in environ},
+        filename=filename,
+        download=request.args.get("download", "0") not in ("0", "false"),
+    )
+
+
+def _cors() -> CorsPolicy:
+    return CorsPolicy(services().settings.cors_origins)
+
+
+def _find(file_id: str) -> tuple[StoredFile, Access]:
+    """Return the file and by what right the caller has it.
+
+    Raises FileNotFound for a file that the caller may not have, as for one that does not exist.
+    """
+    file = services().files.for_delivery(file_id)
+    if file is None:
+        raise FileNotFound
+    if file.visibility == "public":
+        return file, PUBLIC
+    if caller().may_read(owner=file.owner, visibility=file.visibility):
+        return file, PERSONAL
+    raise FileNotFound
+
+
+def _attach(plan: Plan, file: StoredFile) -> Response:
+    """Open the bytes of a plan. Raises FileNotFound for a file deleted since it was found."""
+    try:
+        return respond(plan, services().storages[file.backend], file.key, file.size)
+    except ObjectNotFound:
+        if services().files.for_delivery(file.id) is None:
+            raise FileNotFound from None
+        raise
+
+
+def _add_to_error(headers: delivery.Headers) -> None:
+    """Put `headers` on the answer that the error handler is going to make."""
+
+    @after_this_request
+    def add(response: Response) -> Response:
+        for name, value in headers:
+            response.headers[name] = value
+        return response

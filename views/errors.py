@@ -1,0 +1,135 @@
+"""Errors at the edge: one table from classes to statuses and codes, one shape for all answers.
+
+`{"error": "message", "code": "stable_code"}`, or RFC 9457's `application/problem+json` where the
+client prefers it. What is not in the table is a 500 that says nothing of its cause; the cause and
+its stack go to the log.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask, Response, current_app, json, request
+from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as BaseResponse
+
+from services import errors
+from storage import errors as storage_errors
+
+log = logging.getLogger("holdall.errors")
+
+PROBLEM_TYPE = "application/problem+json"
+RETRY_AFTER = "5"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How one class of error is answered; without `message` the error's own is shown."""
+
+    status: int
+    code: str
+    message: str | None = None
+
+
+TABLE: dict[type[Exception], Answer] = {
+    errors.NoFileProvided: Answer(400, "no_file"),
+    errors.TruncatedBody: Answer(400, "truncated_body"),
+    errors.MalformedBody: Answer(400, "malformed_body"),
+    errors.DigestMismatch: Answer(400, "digest_mismatch"),
+    errors.InvalidField: Answer(400, "invalid_field"),
+    errors.NotSignedIn: Answer(401, "unauthorized"),
+    errors.NotPermitted: Answer(403, "forbidden"),
+    errors.FileNotFound: Answer(404, "not_found"),
+    errors.CollectionNotFound: Answer(404, "collection_not_found"),
+    errors.StalledBody: Answer(408, "body_timeout"),
+    errors.Conflict: Answer(409, "conflict"),
+    errors.LengthRequired: Answer(411, "length_required"),
+    errors.TooLarge: Answer(413, "too_large"),
+    errors.UnsupportedBody: Answer(415, "unsupported_body"),
+    errors.TypeNotAllowed: Answer(415, "type_not_allowed"),
+    errors.KeyReused: Answer(422, "idempotency_key_reused"),
+    storage_errors.StorageFull: Answer(507, "storage_full", "There is no room left for this file"),
+    storage_errors.StorageUnavailable: Answer(
+        503, "storage_unavailable", "The storage does not answer at the moment"
+    ),
+    storage_errors.ObjectNotFound: Answer(
+        500, "object_missing", "The content of this file is missing from the storage"
+    ),
+    storage_errors.StorageError: Answer(500, "storage_error", "The storage failed"),
+    DBAPIError: Answer(503, "database_unavailable", "The database does not answer at the moment"),
+    PoolTimeout: Answer(503, "database_unavailable", "The database does not answer at the moment"),
+}
+"""The nearest class in an error's ancestry counts."""
+
+HTTP_CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "unsupported_body",
+}
+
+
+def register(app: Flask) -> None:
+    """Answer every error of `app` in our shape."""
+    for kind in TABLE:
+        app.register_error_handler(kind, known)
+    app.register_error_handler(HTTPException, of_the_framework)
+    app.register_error_handler(Exception, unforeseen)
+
+
+def known(error: Exception) -> Response:
+    """Answer an error of the table."""
+    answer = next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
+    if answer.status >= 500:
+        log.error(answer.code, extra={"reason": str(error), "path": request.path})
+    response = body(answer.status, answer.code, answer.message or str(error))
+    if answer.status in (503, 507, 429):
+        response.headers["Retry-After"] = RETRY_AFTER
+    if answer.status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="holdall"'
+    accept = getattr(error, "accept", None)
+    if accept:
+        response.headers["Accept"] = accept
+    return response
+
+
+def of_the_framework(error: HTTPException) -> BaseResponse:
+    """Answer an error that the framework raised: no such URL, a method that is not allowed …"""
+    if error.response is not None:
+        return error.get_response()
+    status = error.code or 500
+    message = "Resource not found" if status == 404 else error.name
+    response = body(status, HTTP_CODES.get(status, error.name.lower().replace(" ", "_")), message)
+    for name, value in error.get_headers():
+        if name.lower() not in ("content-type", "content-length"):
+            response.headers[name] = value
+    return response
+
+
+def unforeseen(error: Exception) -> Response:
+    """Answer an error that nobody foresaw; its stack is for the log alone."""
+    if current_app.testing and current_app.config.get("PROPAGATE_EXCEPTIONS"):
+        raise error
+    log.exception("unforeseen", extra={"path": request.path})
+    return body(500, "internal_error", "Something went wrong on our side")
+
+
+def invalid_parameters(error: ValidationError) -> Response:
+    """Answer parameters or a JSON body that the documented schema does not admit."""
+    mistake = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in mistake["loc"]) or "body"
+    return body(400, "invalid_field", f"{where}: {mistake['msg']}")
+
+
+def body(status: int, code: str, message: str) -> Response:
+    """Return an error in the form that the client prefers."""
+    shape: dict[str, Any] = {"error": message, "code": code}
+    content_type = "application/json"
+    if PROBLEM_TYPE in request.headers.get("Accept", ""):
+        content_type = PROBLEM_TYPE
+        shape |= {"type": "about:blank", "title": message, "status": status}
+    return Response(json.dumps(shape) + "\n", status, content_type=content_type)

@@ -1,0 +1,56 @@
+"""Figures for Prometheus, summed over all workers, for those who may see them."""
+
+import ipaddress
+from hmac import compare_digest
+from typing import Final
+
+from flask import Response, request
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client import REGISTRY as THIS_PROCESS
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.values import ValueClass
+
+from services.errors import NotSignedIn
+from views.current import services
+
+REQUESTS: Final = Counter("holdall_requests", "Requests answered", ["method", "route", "status"])
+DURATION: Final = Histogram(
+    "holdall_request_seconds",
+    "Seconds from the request's headers to the response's headers",
+    ["route"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
+)
+RECEIVED: Final = Counter("holdall_received_bytes", "Bytes of files taken in")
+SENT: Final = Counter("holdall_sent_bytes", "Bytes announced in responses")
+PUBLISHED: Final = Counter("holdall_files_published", "Files that became ready")
+DELETED: Final = Counter("holdall_files_deleted", "Files deleted")
+
+
+def metrics() -> Response:
+    """Show the figures to the holder of METRICS_TOKEN or, when there is none, to this machine."""
+    _authorise()
+    registry = THIS_PROCESS
+    if ValueClass.__name__ == "MmapedValue":
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def _authorise() -> None:
+    token = services().settings.metrics_token.get_secret_value()
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if token:
+        if scheme.lower() == "bearer" and compare_digest(given.strip().encode(), token.encode()):
+            return
+        raise NotSignedIn("The metrics need their token")
+    # A proxy on this machine makes every client look local, unless it says whom it speaks for.
+    forwarded = "X-Forwarded-For" in request.headers or "Forwarded" in request.headers
+    address = ipaddress.ip_address(request.remote_addr or "0.0.0.0")
+    if forwarded or not address.is_loopback:
+        raise NotSignedIn("The metrics are for this machine only, unless METRICS_TOKEN is set")
