@@ -5,13 +5,17 @@ counts on it. It must not import the application itself: what the master holds, 
 inherits, and neither connections nor threads survive a fork.
 """
 
+import logging.config
 import os
 import resource
 import signal
 import sys
 from typing import Any, NoReturn
 
+from gunicorn.glogging import Logger
+
 from config import ConfigurationError, Settings, load_settings
+from config.logs import logging_config
 from config.metrics import claim_metrics_folder
 
 _CLIENTS_AT_ONCE = 1536
@@ -43,25 +47,12 @@ def _raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _logging(settings: Settings) -> dict[str, Any]:
-    formatters: dict[str, Any] = {
-        "text": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"},
-        "json": {
-            "()": "pythonjsonlogger.json.JsonFormatter",
-            "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s %(process)d",
-            "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
-        },
-    }
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": formatters,
-        "handlers": {
-            "stderr": {"class": "logging.StreamHandler", "formatter": settings.log_format}
-        },
-        "root": {"level": settings.log_level.upper(), "handlers": ["stderr"]},
-        "loggers": {"gunicorn.error": {"level": settings.log_level.upper(), "propagate": True}},
-    }
+class _Logger(Logger):  # type: ignore[misc]
+    """gunicorn's own lines, written as the application's are; the application logs the requests."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        logging.config.dictConfig(logging_config(_SETTINGS))
 
 
 _SETTINGS = _settings()
@@ -97,7 +88,7 @@ control_socket_disable = True
 proc_name = "holdall"
 accesslog = None
 loglevel = _SETTINGS.log_level
-logconfig_dict = _logging(_SETTINGS)
+logger_class = _Logger
 
 
 def on_starting(server: Any) -> None:
@@ -117,6 +108,7 @@ def _prepare_and_exit() -> NoReturn:
     try:
         import app
 
+        logging.getLogger("alembic.runtime.migration").setLevel(logging.INFO)
         app.prepare(_SETTINGS)
         status = 0
     except ConfigurationError as error:

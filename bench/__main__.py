@@ -1,6 +1,7 @@
 """The command: `python -m bench [CASE …]`. Runs the rounds and prints the report."""
 
 import argparse
+import itertools
 import random
 import shutil
 import signal
@@ -92,17 +93,18 @@ def _run(options: argparse.Namespace, folder: Path) -> Results:
     with lineup(folder, options.against, options.case, s3=options.s3) as subjects:
         for subject in subjects:
             seed(subject, fixture)
-        for case in CASES:
-            if case.name in options.case:
-                _rounds(case, subjects, fixture, results)
+        chosen = [case for case in CASES if case.name in options.case]
+        for _, group in itertools.groupby(chosen, lambda case: case.group or case.name):
+            _rounds(list(group), subjects, fixture, results)
         _note_the_ceiling(subjects, fixture, results)
     return results
 
 
-def _rounds(case: Case, subjects: list[Subject], fixture: Fixture, results: Results) -> None:
-    among = [subject for subject in subjects if takes_part(subject.name, case.name)]
+def _rounds(cases: list[Case], subjects: list[Subject], fixture: Fixture, results: Results) -> None:
+    """Let every subject do `cases` in its turn, round by round."""
+    turns = [(s, case) for s in subjects for case in cases if takes_part(s.name, case.name)]
     for number in range(1, results.rounds + 1):
-        for subject in among:
+        for subject, case in turns:
             sample = case.turn(subject, fixture)
             results.add(case, subject.name, sample)
             place = f"{case.name} {number}/{results.rounds}"

@@ -51,12 +51,16 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`turn` does the case once; `unit` is that of its figure, and more is better."""
+    """`turn` does the case once; `unit` is that of its figure, and more is better.
+
+    Cases that are held against each other share a `group`: a server does them one after the other.
+    """
 
     name: str
     title: str
     unit: str
     turn: Callable[[Subject, Fixture], Sample]
+    group: str = ""
 
 
 def seed(subject: Subject, fixture: Fixture) -> None:
@@ -154,12 +158,14 @@ CASES = [
         f"1 MiB ranges, first {EDGE} MiB",
         "req/s",
         _ranges(lambda size: 0, lambda size: (EDGE - 1) * MIB),
+        group="edges",
     ),
     Case(
         "ranges-end",
         f"1 MiB ranges, last {EDGE} MiB",
         "req/s",
         _ranges(lambda size: size - EDGE * MIB, lambda size: size - MIB),
+        group="edges",
     ),
     Case("not-modified", "304, 16 connections", "req/s", _not_modified),
     Case("small-get", "4 KiB GET, 16 connections", "req/s", _small_get),

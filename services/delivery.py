@@ -22,7 +22,7 @@ from werkzeug.http import http_date
 
 from services.conditions import precondition, range_applies
 from services.cors import CorsPolicy, Header
-from services.disposition import content_disposition, essence
+from services.disposition import content_disposition
 from services.problems import error_document
 from services.ranges import ByteRange, Piece, multipart, requested_ranges, total_length
 from services.stored import StoredFile
@@ -48,18 +48,13 @@ CONTENT_SECURITY_POLICY: Final = (
     "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; "
     "base-uri 'none'; form-action 'none'"
 )
-"""Opened in a tab, a file has no origin, no scripts and no network; browsers' own pages for
-images, audio, video and text need only to style themselves and to load the file itself."""
-
-PDF_SECURITY_POLICY: Final = (
-    "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'; "
-    "base-uri 'none'; form-action 'none'"
-)
-"""Chromium's PDF viewer is a plugin and refuses to start under `sandbox`. A PDF is no HTML, and
-under `nosniff` never becomes any: its scripts run in the viewer, which has no DOM of ours."""
+"""Opened in a tab, a file has no origin, no scripts and no network. Browsers' own pages for
+images, audio, video, text and PDF (Chromium 156 shows each) need only to style themselves and to
+load the file itself."""
 
 _SAFETY: Final[Headers] = (
     ("X-Content-Type-Options", "nosniff"),
+    ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
     ("Referrer-Policy", "no-referrer"),
 )
 
@@ -129,7 +124,7 @@ def plan(
     # Every answer carries these, 304 too: it updates what a cache has stored (§15.4.5).
     every = (
         ("ETag", f'"{file.etag}"'),
-        *_safety_headers(file, access),
+        *_safety_headers(access),
         *cors.headers(request.headers.get("origin")),
     )
     match precondition(request.headers, etag=file.etag, modified=modified):
@@ -248,19 +243,13 @@ def _cache_control(file: StoredFile, request: DeliveryRequest, access: Access) -
     return "public, no-cache"
 
 
-def _safety_headers(file: StoredFile, access: Access) -> Headers:
+def _safety_headers(access: Access) -> Headers:
     """Keep what a stranger uploaded from acting in our name.
 
     A link that works without a cookie is there to be embedded by pages of other origins.
     """
-    pdf = essence(file.content_type) == "application/pdf"
-    policy = PDF_SECURITY_POLICY if pdf else CONTENT_SECURITY_POLICY
     readers = "same-origin" if access.grant is Grant.PERSONAL else "cross-origin"
-    return (
-        *_SAFETY,
-        ("Content-Security-Policy", policy),
-        ("Cross-Origin-Resource-Policy", readers),
-    )
+    return (*_SAFETY, ("Cross-Origin-Resource-Policy", readers))
 
 
 def _content_type(file: StoredFile) -> str:

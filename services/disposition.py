@@ -57,19 +57,14 @@ def content_disposition(filename: str, content_type: str, *, download: bool) -> 
 
     `filename` is the ASCII approximation; `filename*` follows wherever that is not the name.
     """
-    inline = not download and essence(content_type) in INLINE_TYPES
-    kind = "inline" if inline else "attachment"
+    essence = content_type.partition(";")[0].strip().lower()
+    kind = "inline" if essence in INLINE_TYPES and not download else "attachment"
     name = _NEVER_IN_A_NAME.sub("_", filename)
     if not name:
         return kind
     plain = _plain(name)
     exact = "" if plain == name else f"; filename*=UTF-8''{_percent_encoded(name)}"
     return f'{kind}; filename="{plain}"{exact}'
-
-
-def essence(content_type: str) -> str:
-    """Return the type without its parameters, in lowercase."""
-    return content_type.partition(";")[0].strip().lower()
 
 
 def _plain(name: str) -> str:

@@ -45,7 +45,7 @@ class FormUpload:
     def take(self, events: Iterable[Event]) -> None:
         """Take in the whole form. Raises NoFileProvided, and whatever ingest raises."""
         for event in events:
-            if isinstance(event, bytes | bytearray):
+            if isinstance(event, bytes):
                 if self._current is not None:
                     self._current.feed(event)
             elif isinstance(event, Field):

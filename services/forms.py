@@ -9,23 +9,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from multipart import (
-    MultipartError,
-    MultipartSegment,
-    ParserLimitReached,
-    PushMultipartParser,
-    parse_options_header,
-)
+from werkzeug.http import parse_options_header
 
-from services.errors import MalformedBody, TooLarge, TruncatedBody, UnsupportedBody
+from services.errors import MalformedBody, TooLarge, UnsupportedBody
+from services.multipart import MultipartParser, PartEnd, PartEvent, PartHeaders
 
 LARGEST_FIELD: Final = 64 * 1024
 """Bytes that one text field has at the most, and all of them together."""
 
 MOST_FIELDS: Final = 256
-MOST_HEADERS: Final = 16
 MOST_OUTSIDE: Final = 2 * 1024 * 1024
-LONGEST_HEADER: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +43,7 @@ class FileEnd:
     """The file that began last is complete, its closing boundary included."""
 
 
-Event = Field | FileStart | bytes | bytearray | FileEnd
+Event = Field | FileStart | bytes | FileEnd
 
 
 def boundary_of(content_type: str) -> str:
@@ -73,30 +66,13 @@ def read_form(chunks: Iterable[bytes], boundary: str, *, most_files: int) -> Ite
     Raises TooLarge for too many or too large parts, TruncatedBody when the closing boundary is
     missing, and MalformedBody for anything else that is wrong.
     """
-    parser = PushMultipartParser(
-        boundary,
-        max_header_size=LONGEST_HEADER,
-        max_header_count=MOST_HEADERS,
-        max_segment_count=most_files + MOST_FIELDS,
-    )
+    parser = MultipartParser(boundary)
     parts = _Parts(most_files)
-    try:
-        for chunk in chunks:
-            for event in parser.parse(chunk):
-                yield from parts.take(event)
-            parts.check_progress(len(chunk))
-        _end(parser)
-    except ParserLimitReached as error:
-        raise TooLarge("The form has too many parts, or a header of a part is too long") from error
-    except MultipartError as error:
-        raise MalformedBody("The body is not valid multipart/form-data") from error
-
-
-def _end(parser: PushMultipartParser) -> None:
-    try:
-        parser.close()
-    except MultipartError as error:
-        raise TruncatedBody("The form ended before its closing boundary") from error
+    for chunk in chunks:
+        for event in parser.feed(chunk):
+            yield from parts.take(event)
+        parts.check_progress(len(chunk))
+    parser.finish()
 
 
 class _Parts:
@@ -106,7 +82,7 @@ class _Parts:
         self._files_left = most_files
         self._bytes_left = LARGEST_FIELD
         self._fields_left = MOST_FIELDS
-        self._field: MultipartSegment | None = None
+        self._field: str | None = None
         self._value = bytearray()
         self._events = self._silent = 0
 
@@ -117,33 +93,35 @@ class _Parts:
         if self._silent > MOST_OUTSIDE:
             raise MalformedBody("The body has too much outside of its parts")
 
-    def take(self, event: MultipartSegment | bytes | bytearray | None) -> Iterator[Event]:
+    def take(self, event: PartEvent) -> Iterator[Event]:
         self._events += 1
-        if isinstance(event, MultipartSegment):
-            yield from self._begin(event)
-        elif event is None:
+        if isinstance(event, PartHeaders):
+            yield from self._begin(event.values)
+        elif isinstance(event, PartEnd):
             yield self._finish()
         elif self._field is None:
             yield event
         else:
             self._collect(event)
 
-    def _begin(self, segment: MultipartSegment) -> Iterator[Event]:
-        if not segment.name:
+    def _begin(self, headers: dict[str, str]) -> Iterator[Event]:
+        disposition, options = parse_options_header(headers.get("content-disposition", ""))
+        name, filename = options.get("name"), options.get("filename")
+        if disposition.lower() != "form-data" or not name:
             raise MalformedBody("A part of the form has no name")
-        if segment.filename is None:
+        if filename is None:
             self._fields_left -= 1
             if self._fields_left < 0:
                 raise TooLarge(f"A form may have at most {MOST_FIELDS} fields")
-            self._field, self._value = segment, bytearray()
+            self._field, self._value = unescaped(name), bytearray()
             return
         self._field = None
         self._files_left -= 1
         if self._files_left < 0:
             raise TooLarge("The form has too many files")
-        yield FileStart(segment.name, segment.filename, segment.content_type)
+        yield FileStart(unescaped(name), unescaped(filename), headers.get("content-type"))
 
-    def _collect(self, piece: bytes | bytearray) -> None:
+    def _collect(self, piece: bytes) -> None:
         self._bytes_left -= len(piece)
         if self._bytes_left < 0:
             raise TooLarge(f"The text fields of a form may have at most {LARGEST_FIELD} bytes")
@@ -154,6 +132,11 @@ class _Parts:
         if field is None:
             return FileEnd()
         try:
-            return Field(field.name, self._value.decode())
+            return Field(field, self._value.decode())
         except UnicodeDecodeError as error:
-            raise MalformedBody(f"The field {field.name[:64]!r} is not UTF-8") from error
+            raise MalformedBody(f"The field {field[:64]!r} is not UTF-8") from error
+
+
+def unescaped(name: str) -> str:
+    """Undo what browsers do to names in a form's headers (HTML §4.10.21.8)."""
+    return name.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")

@@ -16,4 +16,4 @@ def error_document(status: int, code: str, message: str, *, accept: str = "") ->
     if PROBLEM_TYPE in accept.lower():
         content_type = PROBLEM_TYPE
         shape |= {"type": "about:blank", "title": message, "status": status}
-    return content_type, json.dumps(shape, sort_keys=True).encode() + b"\n"
+    return content_type, json.dumps(shape).encode() + b"\n"

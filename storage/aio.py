@@ -101,10 +101,15 @@ class AsyncWriter:
         self._left = False
 
     async def write(self, data: Buffer, /) -> None:
-        await self._turns.call(self._opened().write, data)
+        # The thread drops its own view before it answers; until then a bytearray cannot be resized.
+        await self._turns.call(self._write, memoryview(data))
 
     async def commit(self) -> ObjectInfo:
         return await self._turns.call(self._opened().commit)
+
+    def _write(self, view: memoryview) -> None:
+        with view:
+            self._opened().write(view)
 
     def _opened(self) -> Writer:
         if self._writer is None:

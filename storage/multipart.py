@@ -10,13 +10,13 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, wait
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import BinaryIO, Final, Protocol, Self
 
 from typing_extensions import Buffer
 
 from storage.base import Multipart, ObjectInfo, Part
 from storage.errors import StorageError, StorageUnavailable
-from storage.parts import Budget, PartBuffer, Window
+from storage.parts import Budget, PartBuffer
 
 PARTS_IN_FLIGHT: Final = 3
 _PARTS_OF_ONE_SIZE: Final = 1_000
@@ -25,7 +25,7 @@ _PARTS_OF_ONE_SIZE: Final = 1_000
 class PartStore(Multipart, Protocol):
     """What the writer needs: the Multipart capability, and one request for a small object."""
 
-    def put(self, key: str, body: Window, *, content_type: str) -> ObjectInfo:
+    def put(self, key: str, body: BinaryIO, *, content_type: str) -> ObjectInfo:
         """Store the whole object in one request."""
 
 
@@ -184,7 +184,7 @@ class PartWriter:
 
     def _put(self, upload_id: str, number: int, part: PartBuffer) -> Part:
         try:
-            return self._store.put_part(self._key, upload_id, number, part.reader().as_file())
+            return self._store.put_part(self._key, upload_id, number, part.reader())
         finally:
             part.close()
             self._waiting.discard(part)

@@ -17,6 +17,8 @@ from storage.errors import StorageError, StorageFull
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
+_OUR_OWN: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+
 
 class Budget:
     """A number of bytes that all parts of a process share."""
@@ -60,14 +62,6 @@ class Window(io.RawIOBase):
         self._size = size
         self._position = 0
 
-    @classmethod
-    def rest_of(cls, file: BinaryIO) -> "Window":
-        """Open a window from the file's position to its end; the file must be seekable."""
-        start = file.tell()
-        size = max(0, file.seek(0, io.SEEK_END) - start)
-        file.seek(start)
-        return cls(file, start, size)
-
     def __len__(self) -> int:
         return self._size
 
@@ -93,9 +87,20 @@ class Window(io.RawIOBase):
     def tell(self) -> int:
         return self._position
 
-    def as_file(self) -> BinaryIO:
-        """Return the window under the type that its readers ask for."""
-        return cast("BinaryIO", self)
+
+def size_of(file: BinaryIO) -> int:
+    """Return how many bytes lie between a file's position and its end; it must be seekable."""
+    start = file.tell()
+    file.seek(0, io.SEEK_END)
+    end = file.tell()
+    file.seek(start)
+    return max(0, end - start)
+
+
+def rewindable(file: BinaryIO) -> BinaryIO:
+    """Return the rest of a file as a file that begins at 0, where a retry goes back to."""
+    start = file.tell()
+    return file if start == 0 else cast("BinaryIO", Window(file, start, size_of(file)))
 
 
 class PartBuffer:
@@ -138,7 +143,7 @@ class PartBuffer:
         """
         if self._file is None and self._taken >= self.size + len(data):
             if self._memory is None:
-                self._memory = mmap.mmap(-1, self.capacity)
+                self._memory = mmap.mmap(-1, self.capacity, flags=_OUR_OWN)
             self._memory[self.size : self.size + len(data)] = data
         else:
             try:
@@ -148,13 +153,17 @@ class PartBuffer:
                 raise kind(f"a part could not be kept in the scratch folder: {exc}") from exc
         self.size += len(data)
 
-    def reader(self) -> Window:
-        """Open the bytes for reading from the first on."""
+    def reader(self) -> BinaryIO:
+        """Open the bytes for reading from the first on; nothing is appended afterwards."""
         if self._file is not None:
-            source = cast("BinaryIO", self._file)
-        else:
-            source = cast("BinaryIO", self._memory) if self._memory else io.BytesIO()
-        return Window(source, 0, self.size)
+            self._file.seek(0)
+            return cast("BinaryIO", self._file)
+        if self._memory is None:
+            return io.BytesIO()
+        if len(self._memory) > self.size:
+            self._memory.resize(self.size)
+        self._memory.seek(0)
+        return cast("BinaryIO", self._memory)
 
     def close(self) -> None:
         """Let go of the memory or the file."""

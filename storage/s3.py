@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import boto3.session
 from botocore.config import Config
@@ -43,7 +43,7 @@ from storage.errors import (
 )
 from storage.keys import random_name, validated
 from storage.multipart import PartWriter
-from storage.parts import PROCESS_BUDGET, Budget, Window
+from storage.parts import PROCESS_BUDGET, Budget, size_of
 from storage.s3_answers import (
     TOKEN,
     content_range,
@@ -125,18 +125,18 @@ class S3Storage(S3Multipart):
             scratch=self._scratch,
         )
 
-    def put(self, key: str, body: Window, *, content_type: str) -> ObjectInfo:
+    def put(self, key: str, body: BinaryIO, *, content_type: str) -> ObjectInfo:
         """Store the whole object in one request."""
-        at = self._connection.at(key)
+        at, size = self._connection.at(key), size_of(body)
         with self._connection.errors():
             answer = self._connection.client.put_object(
                 **at,
-                Body=body.as_file(),
+                Body=body,
                 ContentType=content_type,
                 Metadata={TOKEN: random_name()},
             )
         date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-        return ObjectInfo(key, len(body), plain(answer["ETag"]), sent_at(date))
+        return ObjectInfo(key, size, plain(answer["ETag"]), sent_at(date))
 
     def open(self, key: str, start: int = 0, stop: int | None = None) -> Body:
         if start < 0 or (stop is not None and stop < start):
@@ -186,7 +186,7 @@ class S3Storage(S3Multipart):
         with self._connection.errors():
             answer = self._connection.client.copy_object(
                 **at,
-                CopySource={**self._connection.at(source)},
+                CopySource=self._connection.path(source),
                 CopySourceIfMatch=head["ETag"],
                 MetadataDirective="REPLACE",
                 ContentType=head.get("ContentType", "application/octet-stream"),
@@ -273,6 +273,9 @@ class Connection:
 
     def at(self, key: str) -> Place:
         return {"Bucket": self.options.bucket, "Key": self.options.prefix + validated(key)}
+
+    def path(self, key: str) -> str:
+        return f"{self.options.bucket}/{self.options.prefix}{validated(key)}"
 
     @contextmanager
     def errors(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ after a lost answer we know our object from another of the same size, in any pro
 bucket's client and the store's answers; the SDK and its errors are the bucket's affair.
 """
 
+import io
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -14,7 +15,7 @@ from storage.base import ObjectInfo, Part
 from storage.errors import IntegrityError, ObjectNotFound, StorageError
 from storage.keys import random_name
 from storage.multipart import InFlight
-from storage.parts import Window
+from storage.parts import rewindable, size_of
 from storage.s3_answers import TOKEN, TOKEN_LENGTH, described, plain, range_header, store_id
 from storage.s3_options import MINIMUM_PART_SIZE, S3Options
 
@@ -54,6 +55,9 @@ class Bucket(Protocol):
     def at(self, key: str) -> Place:
         """Return where the object of a valid key is."""
 
+    def path(self, key: str) -> str:
+        """Return the same as one string, the way a copy names its source."""
+
     def head(self, key: str) -> "HeadObjectOutputTypeDef":
         """Look at an object."""
 
@@ -76,15 +80,16 @@ class S3Multipart:
         return token + answer["UploadId"]
 
     def put_part(self, key: str, upload_id: str, number: int, data: bytes | BinaryIO) -> Part:
-        body = _window(data) if not isinstance(data, bytes) else data
+        body = io.BytesIO(data) if isinstance(data, bytes) else rewindable(data)
+        size = size_of(body)
         with self._bucket.errors():
             answer = self._bucket.client.upload_part(
                 **self._bucket.at(key),
                 UploadId=store_id(upload_id),
                 PartNumber=number,
-                Body=body if isinstance(body, bytes) else body.as_file(),
+                Body=body,
             )
-        return Part(number, plain(answer["ETag"]), len(body))
+        return Part(number, plain(answer["ETag"]), size)
 
     def copy_part(
         self, key: str, upload_id: str, number: int, source: str, start: int, stop: int
@@ -195,12 +200,8 @@ class S3Multipart:
                 **self._bucket.at(key),
                 UploadId=store_id(upload_id),
                 PartNumber=number,
-                CopySource={**self._bucket.at(source)},
+                CopySource=self._bucket.path(source),
                 CopySourceRange=range_header(start, stop),
                 **only,
             )
         return Part(number, plain(answer["CopyPartResult"]["ETag"]), stop - start)
-
-
-def _window(file: BinaryIO) -> Window:
-    return file if isinstance(file, Window) else Window.rest_of(file)

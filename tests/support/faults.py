@@ -191,6 +191,7 @@ class FaultProxy:
             client.makefile("rb") as from_client,
             upstream.makefile("rb") as from_upstream,
         ):
+            upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             exchange = _Exchange(client, from_client, upstream, from_upstream)
             while (message := _read_message(from_client)) is not None:
                 if not self._answer(exchange, message):

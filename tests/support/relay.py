@@ -65,6 +65,7 @@ class Listener:
                 connection, _ = listening.accept()
             except OSError:
                 return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self._open.add(connection)
             threading.Thread(target=self._run, args=(connection,), daemon=True).start()
@@ -104,6 +105,7 @@ class Relay(Listener):
         client = self._wrap(connection)
         try:
             with socket.create_connection(("127.0.0.1", self._target_port), timeout=10) as target:
+                target.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 client.settimeout(None)
                 target.settimeout(None)
                 back = threading.Thread(target=_pump, args=(target, client), daemon=True)

@@ -1,0 +1,67 @@
+"""What a log line looks like, for gunicorn and for everything that runs in it.
+
+Every record goes to stderr once, as JSON or as text; what a record has beside its message
+(`extra`) is part of both.
+"""
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from config.settings import Settings
+
+_PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_TALKATIVE = ("alembic", "boto3", "botocore", "flask_cors", "s3transfer", "urllib3")
+
+
+class TextFormatter(logging.Formatter):
+    """Lines for people: `2030-01-31T12:00:00.000+00:00 INFO holdall.request request status=200`."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        extra = (
+            f" {name}={_quoted(value)}"
+            for name, value in vars(record).items()
+            if name not in _PLAIN
+        )
+        return super().formatMessage(record) + "".join(extra)
+
+
+def _quoted(value: object) -> str:
+    """Show `value` on one line: a client chooses some of them, and must not end a line."""
+    text = str(value)
+    return text if text.isprintable() and " " not in text and text else json.dumps(text)
+
+
+def logging_config(settings: Settings) -> dict[str, Any]:
+    """Return the `logging.config.dictConfig` dictionary that `settings` ask for.
+
+    Libraries log warnings only: at debug level, an S3 client writes down what it signs.
+    """
+    level = settings.log_level.upper()
+    own_level: dict[str, Any] = {"level": level, "handlers": [], "propagate": True}
+    libraries = {name: {"level": "WARNING"} for name in _TALKATIVE}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "text": {"()": "config.logs.TextFormatter"},
+            "json": {
+                "()": "pythonjsonlogger.json.JsonFormatter",
+                "fmt": "%(levelname)s %(name)s %(message)s %(process)d",
+                "rename_fields": {"levelname": "level", "name": "logger"},
+                "timestamp": "time",
+            },
+        },
+        "handlers": {
+            "stderr": {"class": "logging.StreamHandler", "formatter": settings.log_format}
+        },
+        "root": {"level": level, "handlers": ["stderr"]},
+        "loggers": libraries | {"gunicorn.error": own_level},
+    }

@@ -1,0 +1,141 @@
+"""Fixtures that every layer of the tests shares: real servers, and applications on them.
+
+`deployment` stands for each pair of a storage and a database that the service runs on; a test
+that takes `client` runs on each. `app_with` makes an application with settings of the test's own.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from app import Holdall, create_app
+from config import load_settings
+from models import db
+from tests.support.servers import PostgresServer, S3Server, postgres, seaweedfs
+from views.current import EXTENSION, Services
+
+MakeApp = Callable[..., Holdall]
+SECRET = "0f" * 8 + "7c" * 8 + "e41d9ab2"
+DEPLOYMENTS = ("local-sqlite", "local-postgresql", "s3-sqlite", "s3-postgresql")
+
+
+class Client(FlaskClient):
+    """A client that reads every answer to its end, as gunicorn does, so that files are closed."""
+
+    def open(self, *arguments: Any, **options: Any) -> TestResponse:
+        return super().open(*arguments, **{"buffered": True} | options)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server."""
+    with seaweedfs(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A real PostgreSQL."""
+    with postgres(tmp_path_factory.mktemp("pg")) as server:
+        yield server
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One way to run the service: the variables that choose a storage and a database."""
+
+    name: str
+    variables: dict[str, str]
+
+
+@pytest.fixture(params=DEPLOYMENTS)
+def deployment(request: pytest.FixtureRequest) -> Deployment:
+    """Each storage with each database."""
+    storage, database = str(request.param).split("-")
+    variables = s3_variables(request) if storage == "s3" else {}
+    if database == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        variables["DATABASE_URL"] = server.fresh_database()
+    return Deployment(request.param, variables)
+
+
+def s3_variables(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Return the variables that put new files into a bucket of their own."""
+    server: S3Server = request.getfixturevalue("s3_server")
+    url = server.url(f"test-{uuid4().hex[:12]}", create_bucket="true", part_size=5 * 1024**2)
+    return {
+        "STORAGE_BACKEND": "s3",
+        "STORAGE_S3_URL": url,
+        "STORAGE_S3_ACCESS_KEY_ID": server.access_key_id,
+        "STORAGE_S3_SECRET_ACCESS_KEY": server.secret_access_key,
+    }
+
+
+@pytest.fixture
+def app_with(tmp_path: Path) -> Iterator[MakeApp]:
+    """Make applications in `open` mode with the variables given; they are taken down at the end."""
+    made = []
+
+    def make(**variables: str) -> Holdall:
+        defaults = {
+            "AUTH_MODE": "open",
+            "DATA_DIR": str(tmp_path / f"data{len(made)}"),
+            "DURABILITY": "os",
+        }
+        app = create_app(load_settings(defaults | variables))
+        app.config["TESTING"] = True
+        app.test_client_class = Client
+        made.append(app)
+        backend = parts(app).storages[parts(app).settings.storage_backend]
+        backend.check()
+        return app
+
+    yield make
+    for app in made:
+        parts(app).loop.close()
+        for storage in parts(app).storages.values():
+            storage.close()
+        with app.app_context():
+            db.engine.dispose()
+
+
+@pytest.fixture
+def app(app_with: MakeApp, deployment: Deployment) -> Holdall:
+    """The application on each deployment, in `open` mode."""
+    return app_with(**deployment.variables)
+
+
+@pytest.fixture
+def client(app: Holdall) -> FlaskClient:
+    """A client of the application on each deployment."""
+    return app.test_client()
+
+
+@pytest.fixture
+def local_app(app_with: MakeApp) -> Holdall:
+    """The application on local disk and SQLite, for what does not hang on either."""
+    return app_with()
+
+
+@pytest.fixture
+def local_client(local_app: Holdall) -> FlaskClient:
+    """A client of the application on local disk and SQLite."""
+    return local_app.test_client()
+
+
+def parts(app: Holdall) -> Services:
+    """Return the services of an application."""
+    services: Services = app.extensions[EXTENSION]
+    return services
+
+
+def objects(app: Holdall) -> list[str]:
+    """Return the keys of everything in the storage that new files go to."""
+    storage = parts(app).storages[parts(app).settings.storage_backend]
+    return [info.key for info in storage.scan()]
