@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from flask import Response, request
 from flask_cors import CORS
 from flask_migrate import Migrate, upgrade
 from flask_openapi3.models.info import Info
@@ -188,6 +189,15 @@ def _allow_origins(app: Holdall, settings: Settings) -> None:
         max_age=cors.PREFLIGHT_MAX_AGE,
         send_wildcard=True,
     )
+    if "*" not in settings.cors_origins:
+        app.after_request(_vary_by_origin)
+
+
+def _vary_by_origin(response: Response) -> Response:
+    """Tell caches what Flask-CORS does not when a single origin is listed."""
+    if request.path.startswith("/api/"):
+        response.vary.add("Origin")
+    return response
 
 
 def __getattr__(name: str) -> Any:

@@ -54,7 +54,7 @@ def engine_options(url: str) -> dict[str, Any]:
         return options | {"connect_args": {"check_same_thread": False}}
     return options | {
         "pool_pre_ping": True,
-        "connect_args": {"connect_timeout": 3, "options": "-c lock_timeout=5000"},
+        "connect_args": {"connect_timeout": 5, "options": "-c lock_timeout=5000"},
     }
 
 

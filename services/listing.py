@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Select, func, literal, literal_column, or_, select, text, tuple_
+from sqlalchemy import Select, and_, func, literal, literal_column, or_, select, text, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -100,7 +100,7 @@ class Listing:
     def _named(self, words: str) -> ColumnElement[bool]:
         """Match names that contain `words`, through the index of the database in use."""
         if len(words) < 3:
-            return File.folded.between(words, words + "\U0010ffff")
+            return and_(File.folded >= words, File.folded < words + "\U0010ffff")
         if self._database.dialect == "sqlite":
             phrase = '"' + words.replace('"', '""') + '"'
             matches = text("SELECT rowid FROM file_search WHERE file_search MATCH :phrase")

@@ -49,8 +49,8 @@ class LocalStorage:
             raise ValueError("a local folder is written file:///folder, with three slashes")
         if parts.query or parts.fragment or "\0" in root:
             raise ValueError("a file:// URL has no ? and no #: write %3F and %23 in a name")
-        if not root.strip("/"):
-            raise ValueError("a file:// URL names a folder, and not /")
+        if not root.startswith("/") or not root.strip("/"):
+            raise ValueError("a file:// URL names an absolute folder, and not /")
         return cls(Path(root), durable=durable)
 
     def create(self, key: str, *, content_type: str = "application/octet-stream") -> "LocalWriter":
@@ -211,12 +211,16 @@ class LocalBody:
 
     def __iter__(self) -> Iterator[bytes]:
         while self.left:
-            with changing:
-                piece = self.file.read(min(self.left, CHUNK_SIZE))
-            if not piece:
-                raise StorageUnavailable("the object's file is shorter than it was when opened")
-            self.left -= len(piece)
-            yield piece
+            yield self.read()
+
+    def read(self) -> bytes:
+        """Read the next piece, while there is something left."""
+        with changing:
+            piece = self.file.read(min(self.left, CHUNK_SIZE))
+        if not piece:
+            raise StorageUnavailable("the object's file is shorter than it was when opened")
+        self.left -= len(piece)
+        return piece
 
     def close(self) -> None:
         self.file.close()

@@ -11,7 +11,7 @@ from typing import Any
 
 from flask import Flask, Response, current_app, json, request
 from pydantic import ValidationError
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
@@ -33,6 +33,9 @@ class Answer:
     code: str
     message: str | None = None
 
+
+DATABASE_DOWN = Answer(503, "database_unavailable", "The database does not answer at the moment")
+DATABASE_FULL = Answer(507, "storage_full", "There is no room left")
 
 TABLE: dict[type[Exception], Answer] = {
     errors.NoFileProvided: Answer(400, "no_file"),
@@ -59,8 +62,9 @@ TABLE: dict[type[Exception], Answer] = {
         500, "object_missing", "The content of this file is missing from the storage"
     ),
     storage_errors.StorageError: Answer(500, "storage_error", "The storage failed"),
-    DBAPIError: Answer(503, "database_unavailable", "The database does not answer at the moment"),
-    PoolTimeout: Answer(503, "database_unavailable", "The database does not answer at the moment"),
+    OperationalError: DATABASE_DOWN,
+    InterfaceError: DATABASE_DOWN,
+    PoolTimeout: DATABASE_DOWN,
 }
 """The nearest class in an error's ancestry counts."""
 
@@ -84,6 +88,8 @@ def register(app: Flask) -> None:
 def known(error: Exception) -> Response:
     """Answer an error of the table."""
     answer = next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
+    if isinstance(error, OperationalError) and "full" in str(error.orig):
+        answer = DATABASE_FULL
     if answer.status >= 500:
         log.error(answer.code, extra={"reason": str(error), "path": request.path})
     response = body(answer.status, answer.code, answer.message or str(error))

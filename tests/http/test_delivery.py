@@ -35,7 +35,8 @@ APP = "https://app.example.org"
 
 def put(client: FlaskClient, content: bytes = CONTENT, name: str = "lines.txt", **o: Any) -> str:
     """Upload a file and return the path of its link."""
-    response = client.put(f"/api/upload/{quote(name)}", data=content, **o)
+    length = {"CONTENT_LENGTH": str(len(content))}
+    response = client.put(f"/api/upload/{quote(name)}", data=content, environ_overrides=length, **o)
     assert response.status_code == 201
     return f"/uploads/{response.get_json()['id']}/{quote(name)}"
 
@@ -293,7 +294,7 @@ class TestOtherOrigins:
     def test_another_origin_gets_no_permission(self, client: FlaskClient, origin: str) -> None:
         link = put(client)
         for response in (get(client, link, origin=origin), client.options(link)):
-            assert not any(name.startswith("Access-Control-") for name in response.headers.keys())
+            assert not any(name.startswith("Access-Control-") for name, _ in response.headers)
             assert response.headers["Vary"] == "Origin"
 
     def test_a_preflight_is_answered_the_same_for_every_id(self, client: FlaskClient) -> None:
@@ -314,8 +315,8 @@ class TestOtherOrigins:
 
 
 @pytest.mark.parametrize("url", ["/uploads/none", "/uploads/none/a.txt", "/uploads/..%2f..%2fa"])
-def test_an_unknown_id_is_404(client: FlaskClient, url: str) -> None:
-    response = client.get(url)
+def test_an_unknown_id_is_404(local_client: FlaskClient, url: str) -> None:
+    response = local_client.get(url)
     assert response.status_code == 404
     assert response.get_json() == {"error": "Resource not found", "code": "not_found"}
 

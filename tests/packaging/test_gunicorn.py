@@ -4,26 +4,15 @@ import os
 import resource
 import runpy
 import subprocess
-import sys
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.processes import Child, free_ports
-
-ROOT = Path(__file__).resolve().parents[2]
-GUNICORN = [sys.executable, "-m", "gunicorn", "app:app"]
-CHECKED_GUNICORN = [sys.executable, "-m", "config", *GUNICORN]
-
-
-def _environment(data_dir: Path, **variables: str) -> dict[str, str]:
-    port = str(free_ports(1)[0])
-    base = {"PATH": os.defpath, "DATA_DIR": str(data_dir), "AUTH_MODE": "open"}
-    return base | {"FLASK_RUN_PORT": port, "WEB_CONCURRENCY": "2"} | variables
+from tests.packaging.working import CHECKED_GUNICORN, GUNICORN, ROOT, environment, running
+from tests.support.processes import free_ports
 
 
 def _start(command: list[str], data_dir: Path, **variables: str) -> tuple[int, list[str]]:
@@ -31,7 +20,7 @@ def _start(command: list[str], data_dir: Path, **variables: str) -> tuple[int, l
     ended = subprocess.run(
         command,
         cwd=ROOT,
-        env=_environment(data_dir, **variables),
+        env=environment(data_dir, **variables),
         capture_output=True,
         text=True,
         timeout=60,
@@ -44,7 +33,7 @@ def configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[...,
     """Return what gunicorn.conf.py says under some environment."""
 
     def read(**variables: str) -> dict[str, Any]:
-        for name, value in _environment(tmp_path, **variables).items():
+        for name, value in environment(tmp_path, **variables).items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
         return runpy.run_path(str(ROOT / "gunicorn.conf.py"))
@@ -136,32 +125,8 @@ def test_a_store_that_is_not_there_is_one_line_at_start(tmp_path: Path) -> None:
     assert [line.partition(":")[0] for line in _complaints(lines)] == ["STORAGE_S3_URL"]
 
 
-@contextmanager
-def _running(folder: Path, **variables: str) -> Iterator[tuple[Child, str]]:
-    environment = _environment(folder / "data", **variables)
-    address = f"http://127.0.0.1:{environment['FLASK_RUN_PORT']}"
-    server = Child(
-        [*CHECKED_GUNICORN, "--chdir", str(ROOT), "--config", str(ROOT / "gunicorn.conf.py")],
-        log=folder / "log",
-        env=environment | {"PYTHONPATH": str(ROOT)},
-    )
-    try:
-        server.wait_until(lambda: _healthy(address), seconds=60)
-        yield server, address
-    finally:
-        server.stop(seconds=20)
-
-
-def _healthy(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{address}/api/health", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
 def test_the_master_hands_neither_threads_nor_connections_to_its_workers(tmp_path: Path) -> None:
-    with _running(tmp_path) as (server, _):
+    with running(tmp_path) as (server, _):
         process = Path("/proc") / str(server.pid)
         assert len(list((process / "task").iterdir())) == 1
         held = {os.readlink(link) for link in (process / "fd").iterdir()}
@@ -170,7 +135,7 @@ def test_the_master_hands_neither_threads_nor_connections_to_its_workers(tmp_pat
 
 
 def test_the_workers_may_open_as_many_files_as_the_system_allows(tmp_path: Path) -> None:
-    with _running(tmp_path) as (server, _):
+    with running(tmp_path) as (server, _):
         soft, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
         assert soft == hard == resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
@@ -178,7 +143,7 @@ def test_the_workers_may_open_as_many_files_as_the_system_allows(tmp_path: Path)
 def test_metrics_are_summed_over_the_workers_in_a_folder_of_this_start(tmp_path: Path) -> None:
     metrics = tmp_path / "data" / "tmp" / "metrics"
     for _ in range(2):
-        with _running(tmp_path) as (_, address):
+        with running(tmp_path) as (_, address):
             answers = [urllib.request.urlopen(f"{address}/api/health") for _ in range(20)]
             for answer in answers:
                 answer.close()

@@ -2,10 +2,8 @@
 
 import itertools
 import re
-from base64 import b64encode
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from hashlib import sha256
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,77 +11,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.http import http_date
 
-from services.cors import CorsPolicy
 from services.delivery import (
     CONTENT_SECURITY_POLICY,
     PERSONAL,
     PUBLIC,
     REQUEST_HEADERS,
     Access,
-    DeliveryRequest,
     Grant,
-    Plan,
-    error_headers,
-    plan,
-    plan_options,
 )
 from services.ranges import ByteRange
 from services.stored import StoredFile
-
-CONTENT = bytes(range(256)) * 4
-CREATED = datetime(2024, 5, 17, 12, 0, 0, 987_654, tzinfo=UTC)
-MODIFIED = "Fri, 17 May 2024 12:00:00 GMT"
-EARLIER = "Fri, 17 May 2024 11:59:59 GMT"
-NOW = datetime(2024, 6, 1, tzinfo=UTC)
-DIGEST = f"sha-256=:{b64encode(sha256(CONTENT).digest()).decode()}:"
-FILE = StoredFile(
-    id="q7f3k2m5n6p7r2s3t4v5w6x7y2",
-    filename="photo.png",
-    content_type="image/png",
-    size=len(CONTENT),
-    etag=sha256(CONTENT).hexdigest(),
-    sha256=sha256(CONTENT).hexdigest(),
-    owner=None,
-    visibility="public",
-    backend="local",
-    key="k7/k7q2",
-    created_at=CREATED,
-    cache_max_age=86_400,
-    delivery="proxy",
+from tests.services.planning import (
+    CONTENT,
+    CREATED,
+    DIGEST,
+    EARLIER,
+    ETAG,
+    FILE,
+    MODIFIED,
+    ask,
+    body_of,
+    headers_of,
 )
-ETAG = f'"{FILE.etag}"'
-LISTED = CorsPolicy(("https://app.example.org",))
-
-
-def ask(
-    headers: dict[str, str] | None = None,
-    *,
-    file: StoredFile = FILE,
-    method: str = "GET",
-    filename: str | None = "photo.png",
-    download: bool = False,
-    access: Access = PUBLIC,
-    cors: CorsPolicy = LISTED,
-    now: datetime = NOW,
-) -> Plan:
-    """Plan a request for FILE by its current name, with the given headers."""
-    request = DeliveryRequest(method, headers or {}, filename, download)
-    return plan(file, request, access=access, cors=cors, now=now)
-
-
-def headers_of(answer: Plan) -> dict[str, str]:
-    """Return the headers by lowercase name, and see that none is there twice."""
-    named = {name.lower(): value for name, value in answer.headers}
-    assert len(named) == len(answer.headers)
-    return named
-
-
-def body_of(answer: Plan, content: bytes = CONTENT) -> bytes:
-    """Put the body together as a view would."""
-    return b"".join(
-        piece if isinstance(piece, bytes) else content[piece.start : piece.stop]
-        for piece in answer.pieces
-    )
 
 
 class TestWholeFile:
@@ -249,111 +198,6 @@ class TestRefusals:
         assert named["cache-control"] == "no-store"
         assert named["etag"] == ETAG
         assert not named.keys() & {"repr-digest", "content-disposition", "last-modified"}
-
-
-class TestDigest:
-    def test_a_range_carries_the_digest_of_the_whole_file(self) -> None:
-        assert headers_of(ask({"range": "bytes=0-9"}))["repr-digest"] == DIGEST
-
-    def test_it_is_left_out_where_no_one_has_read_the_bytes(self) -> None:
-        assert "repr-digest" not in headers_of(ask(file=replace(FILE, sha256=None)))
-
-    @pytest.mark.parametrize("wanted", ["sha-256=0", "sha-512=3, sha-256=0", "sha-256=0;x=1"])
-    def test_it_is_left_out_for_a_client_that_does_not_want_it(self, wanted: str) -> None:
-        assert "repr-digest" not in headers_of(ask({"want-repr-digest": wanted}))
-
-    @pytest.mark.parametrize("wanted", ["sha-256=1", "sha-512=10, sha-256=1", "md5=0", "", "?,="])
-    def test_it_is_sent_to_all_others(self, wanted: str) -> None:
-        assert headers_of(ask({"want-repr-digest": wanted}))["repr-digest"] == DIGEST
-
-
-class TestCaching:
-    @pytest.mark.parametrize("filename", [None, "old-name.png", "Photo.png"])
-    def test_a_bare_id_or_an_old_name_is_always_asked_about(self, filename: str | None) -> None:
-        assert headers_of(ask(filename=filename))["cache-control"] == "public, no-cache"
-
-    def test_a_download_is_kept_as_long_as_its_link(self) -> None:
-        kept = headers_of(ask(download=True))["cache-control"]
-        assert kept == "public, max-age=86400, immutable"
-
-    def test_a_collection_can_forbid_keeping(self) -> None:
-        named = headers_of(ask(file=replace(FILE, cache_max_age=0)))
-        assert named["cache-control"] == "public, no-cache"
-
-    @pytest.mark.parametrize("headers", [{}, {"range": "bytes=0-9"}, {"if-none-match": ETAG}])
-    def test_what_a_key_or_a_cookie_opened_is_never_kept(self, headers: dict[str, str]) -> None:
-        assert headers_of(ask(headers, access=PERSONAL))["cache-control"] == "private, no-store"
-
-    @pytest.mark.parametrize(("left", "age"), [(60, 60), (10**9, 86_400), (0, 0), (-5, 0)])
-    def test_a_signed_link_is_kept_no_longer_than_it_lives(self, left: int, age: int) -> None:
-        named = headers_of(ask(access=Access(Grant.SIGNED, left)))
-        assert named["cache-control"] == f"private, max-age={age}"
-
-
-class TestSafety:
-    @pytest.mark.parametrize(
-        "content_type", ["image/svg+xml", "text/html", "application/xml", "text/javascript"]
-    )
-    def test_what_could_run_is_an_attachment_in_a_sandbox(self, content_type: str) -> None:
-        named = headers_of(ask(file=replace(FILE, content_type=content_type)))
-        assert named["content-disposition"].startswith("attachment")
-        assert named["content-security-policy"] == CONTENT_SECURITY_POLICY
-        assert named["x-content-type-options"] == "nosniff"
-        assert named["content-type"].partition(";")[0] == content_type
-
-    def test_text_says_its_encoding_unless_the_row_does(self) -> None:
-        plain = headers_of(ask(file=replace(FILE, content_type="text/plain")))
-        assert plain["content-type"] == "text/plain; charset=utf-8"
-        told = replace(FILE, content_type="text/plain; charset=koi8-r")
-        assert headers_of(ask(file=told))["content-type"] == "text/plain; charset=koi8-r"
-
-    def test_a_download_is_an_attachment(self) -> None:
-        named = headers_of(ask(download=True))
-        assert named["content-disposition"] == 'attachment; filename="photo.png"'
-
-    def test_the_name_is_the_current_one_whatever_the_url_says(self) -> None:
-        named = headers_of(ask(filename="evil.exe"))
-        assert named["content-disposition"] == 'inline; filename="photo.png"'
-
-    def test_only_what_a_cookie_opened_is_closed_to_pages_elsewhere(self) -> None:
-        policies = [
-            headers_of(ask(access=access))["cross-origin-resource-policy"]
-            for access in (PUBLIC, Access(Grant.SIGNED, 60), PERSONAL)
-        ]
-        assert policies == ["cross-origin", "cross-origin", "same-origin"]
-
-    @pytest.mark.parametrize("headers", [{}, {"range": "bytes=0-1,5-6"}, {"if-match": '"x"'}])
-    def test_every_answer_is_safe(self, headers: dict[str, str]) -> None:
-        named = headers_of(ask(headers))
-        assert named["x-content-type-options"] == "nosniff"
-        assert named["content-security-policy"].startswith("sandbox; default-src 'none'; ")
-
-
-class TestOtherOrigins:
-    def test_a_listed_origin_may_read_the_answer(self) -> None:
-        named = headers_of(ask({"origin": "https://app.example.org"}))
-        assert named["access-control-allow-origin"] == "https://app.example.org"
-        assert "Content-Range" in named["access-control-expose-headers"]
-        assert named["vary"] == "Origin"
-
-    def test_a_preflight_is_told_which_methods_and_headers_it_may_use(self) -> None:
-        request = DeliveryRequest("OPTIONS", {"origin": "https://app.example.org"}, None, False)
-        answer = plan_options(request, cors=LISTED)
-        named = headers_of(answer)
-        assert (answer.status, answer.pieces) == (204, ())
-        assert named["allow"] == "GET, HEAD, OPTIONS"
-        assert "If-Range" in named["access-control-allow-headers"]
-
-    def test_a_preflight_from_elsewhere_gets_no_permission(self) -> None:
-        request = DeliveryRequest("OPTIONS", {"origin": "null"}, None, False)
-        named = headers_of(plan_options(request, cors=LISTED))
-        assert named == {"allow": "GET, HEAD, OPTIONS", "vary": "Origin"}
-
-    def test_an_error_can_be_read_by_the_page_and_kept_by_no_cache(self) -> None:
-        request = DeliveryRequest("GET", {"origin": "https://app.example.org"}, None, False)
-        named = dict(error_headers(request, cors=LISTED))
-        assert named["Access-Control-Allow-Origin"] == "https://app.example.org"
-        assert named["Cache-Control"] == "no-store"
 
 
 CONDITIONS: dict[str, list[str | None]] = {

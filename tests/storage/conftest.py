@@ -1,11 +1,11 @@
-"""What the tests of storage share: an event loop in a thread, and a real S3 server."""
+"""What the tests of storage share: an event loop in a thread, and TLS in front of the S3 server."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from tests.storage.synced import LoopThread
-from tests.support.servers import S3Server, seaweedfs
+from tests.support.servers import S3Server
 from tests.support.tls import TlsFront, tls_proxy
 
 
@@ -14,12 +14,6 @@ def loop_thread() -> Iterator[LoopThread]:
     loop = LoopThread()
     yield loop
     loop.close()
-
-
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with seaweedfs(tmp_path_factory.mktemp("s3")) as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

@@ -93,6 +93,9 @@ class TogetherContract:
         listed = list(storage.scan(stem))
         assert [info.key for info in listed] == keys
         assert {info.size for info in listed} == {len(keys[0])}
+        with ThreadPoolExecutor(4) as threads:
+            for found in threads.map(lambda _: keys_of(storage, stem[:4]), range(4)):
+                assert [key for key in found if key.startswith(stem)] == keys
 
     def test_a_large_object_passes_in_constant_memory(self, storage: Storage) -> None:
         key = new_key()

@@ -106,7 +106,7 @@ class S3Server:
             "master.volumeSizeLimitMB": 256,
             "volume.port": volume,
             "volume.port.grpc": volume_grpc,
-            "volume.max": 500,
+            "volume.max": 5_000,
             "filer.port": filer,
             "filer.port.grpc": filer_grpc,
             "admin.port": admin,

@@ -1,0 +1,224 @@
+"""Listing, reading, changing and deleting files, on every storage and database."""
+
+import re
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from app import Holdall
+from tests.conftest import objects
+from tests.http.test_uploads import PNG, code
+
+UNKNOWN = "a" * 26
+
+
+def put(client: FlaskClient, name: str, content: bytes = b"text") -> dict[str, Any]:
+    """Upload a file and return what the service says of it."""
+    response = client.put(f"/api/upload/{name}", data=content)
+    assert response.status_code == 201, response.data
+    file: dict[str, Any] = response.get_json()
+    return file
+
+
+def names(client: FlaskClient, query: str = "") -> list[str]:
+    """Return the names on one page."""
+    answer = client.get(f"/api/files{query}")
+    assert answer.status_code == 200, answer.data
+    return [item["filename"] for item in answer.get_json()["items"]]
+
+
+def test_an_empty_list_has_the_agreed_shape(client: FlaskClient) -> None:
+    answer = client.get("/api/files").get_json()
+    assert (answer["items"], answer["total"]) == ([], 0)
+
+
+def test_files_are_listed_newest_first(client: FlaskClient) -> None:
+    files = [put(client, f"{number}.txt") for number in range(3)]
+    answer = client.get("/api/files").get_json()
+    assert answer["items"] == files[::-1]
+    assert answer["total"] == 3
+
+
+@pytest.mark.parametrize("sort", ["-created", "created", "name", "-name", "size", "-size"])
+def test_pages_cover_everything_once_in_every_order(client: FlaskClient, sort: str) -> None:
+    for number in range(7):
+        put(client, f"{'bca'[number % 3]}.txt", b"text" * (number % 2 + 1))
+    whole = client.get(f"/api/files?sort={sort}").get_json()["items"]
+    url, paged = f"/api/files?sort={sort}&limit=2", []
+    while url:
+        response = client.get(url)
+        paged += response.get_json()["items"]
+        link = re.fullmatch(r'<(.+)>; rel="next"', response.headers.get("Link", ""))
+        assert (link is None) == (response.get_json()["next_cursor"] is None)
+        url = link[1] if link else ""
+    assert paged == whole
+    assert len({item["id"] for item in whole}) == 7
+    key = {"name": "filename", "size": "size", "created": "created_at"}[sort.lstrip("-")]
+    values = [item[key] for item in whole]
+    assert values == sorted(values, reverse=sort.startswith("-"))
+
+
+def test_names_are_searched_in_any_case_and_place(client: FlaskClient) -> None:
+    for name in ("Summer Report.pdf", "winter-report.txt", 'Straße "7".txt', "100%_done.txt"):
+        put(client, name.replace("%", "%25"))
+    assert sorted(names(client, "?q=REPORT")) == ["Summer Report.pdf", "winter-report.txt"]
+    assert names(client, "?q=STRASSE") == ['Straße "7".txt']
+    assert names(client, "?q=%227%22") == ['Straße "7".txt']
+    assert names(client, "?q=0%25_d") == ["100%_done.txt"]
+    assert names(client, "?q=wi") == ["winter-report.txt"]
+    assert names(client, "?q=nothing") == []
+    assert names(client, "?q=%00") != []
+    assert client.get("/api/files?q=report").get_json()["total"] == 2
+
+
+def test_a_renamed_file_is_found_by_its_new_name_only(client: FlaskClient) -> None:
+    file = put(client, "before.txt")
+    client.patch(f"/api/files/{file['id']}", json={"filename": "after.txt"})
+    assert names(client, "?q=before") == []
+    assert names(client, "?q=after") == ["after.txt"]
+
+
+def test_a_deleted_file_is_not_found(client: FlaskClient) -> None:
+    file = put(client, "gone.txt")
+    client.delete(f"/api/files/{file['id']}")
+    assert names(client, "?q=gone") == []
+
+
+def test_types_are_filtered_whole_or_by_family(client: FlaskClient) -> None:
+    put(client, "dot.png", PNG)
+    put(client, "note.txt")
+    assert names(client, "?type=image/png") == ["dot.png"]
+    assert names(client, "?type=image/*") == ["dot.png"]
+    assert names(client, "?type=text/*") == ["note.txt"]
+    assert names(client, "?type=video/*") == []
+    assert len(names(client, "?type=*/*")) == 2
+    assert client.get("/api/files?type=image/*").get_json()["total"] == 1
+
+
+def test_collections_are_filtered(local_client: FlaskClient) -> None:
+    put(local_client, "a.txt")
+    assert names(local_client, "?collection=default") == ["a.txt"]
+    assert names(local_client, "?collection=other") == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=1001",
+        "limit=x",
+        "sort=colour",
+        "cursor=!!!",
+        "cursor=WyItY3JlYXRlZCIsMSwxMjM0",
+        "cursor=e30",
+        "cursor=WyJuYW1lIiwieCIsMV0",
+        "unknown=1",
+    ],
+)
+def test_impossible_parameters_are_refused(local_client: FlaskClient, query: str) -> None:
+    response = local_client.get(f"/api/files?{query}")
+    assert code(response) == (400, "invalid_field")
+
+
+def test_one_file_is_read(client: FlaskClient) -> None:
+    file = put(client, "a.txt")
+    assert client.get(f"/api/files/{file['id']}").get_json() == file
+
+
+def test_a_file_is_renamed_and_its_old_link_still_works(client: FlaskClient) -> None:
+    file = put(client, "a.txt")
+    changed = client.patch(f"/api/files/{file['id']}", json={"filename": "../b.txt"}).get_json()
+    assert changed["filename"] == "b.txt"
+    assert changed["url"] == f"/uploads/{file['id']}/b.txt"
+    assert client.get(changed["url"]).data == client.get(file["url"]).data == b"text"
+    assert "immutable" in client.get(changed["url"]).headers["Cache-Control"]
+    assert "immutable" not in client.get(file["url"]).headers["Cache-Control"]
+
+
+def test_metadata_is_merged(client: FlaskClient) -> None:
+    url = f"/api/files/{put(client, 'a.txt')['id']}"
+    client.patch(url, json={"metadata": {"a": 1, "deep": {"x": 1, "y": 2}}})
+    changed = client.patch(url, json={"metadata": {"a": None, "b": "ü", "deep": {"x": None}}})
+    assert changed.get_json()["metadata"] == {"b": "ü", "deep": {"y": 2}}
+    assert client.get(url).get_json()["metadata"] == {"b": "ü", "deep": {"y": 2}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"filename": ""},
+        {"filename": 7},
+        {"owner": "me"},
+        {"content_type": "text/html"},
+        {"metadata": "text"},
+        {"metadata": {"k": "v" * 20_000}},
+        {"metadata": {"": 1}},
+        {"metadata": {"k": "\x00"}},
+        [],
+    ],
+)
+def test_impossible_changes_are_refused(local_client: FlaskClient, body: object) -> None:
+    file = put(local_client, "a.txt")
+    url = f"/api/files/{file['id']}"
+    assert code(local_client.patch(url, json=body)) == (400, "invalid_field")
+    assert local_client.get(url).get_json() == file
+
+
+def test_a_change_that_is_no_json_is_refused(local_client: FlaskClient) -> None:
+    url = f"/api/files/{put(local_client, 'a.txt')['id']}"
+    for sent in (b"{", b"", b"\xff"):
+        response = local_client.patch(url, data=sent, content_type="application/json")
+        assert code(response) == (400, "invalid_field")
+
+
+def test_a_deleted_file_is_gone_with_its_bytes(app: Holdall) -> None:
+    client = app.test_client()
+    file, other = put(client, "a.txt"), put(client, "b.txt", b"other")
+    assert client.delete(f"/api/files/{file['id']}").status_code == 204
+    for url in (f"/api/files/{file['id']}", file["url"]):
+        response = client.get(url)
+        assert response.status_code == 404
+        assert response.get_json()["error"] == "Resource not found"
+    assert client.delete(f"/api/files/{file['id']}").status_code == 404
+    assert len(objects(app)) == 1
+    answer = client.get("/api/files").get_json()
+    assert (answer["items"], answer["total"]) == ([other], 1)
+
+
+def test_many_files_are_deleted_at_once(app: Holdall) -> None:
+    client = app.test_client()
+    files = [put(client, f"{number}.txt") for number in range(5)]
+    ids = [file["id"] for file in files[:3]]
+    answer = client.post("/api/files/delete", json={"ids": [*ids, UNKNOWN, ids[0]]}).get_json()
+    assert answer["total"] == 3
+    assert [item["status"] for item in answer["items"]] == ["deleted"] * 3 + ["not_found"]
+    assert len(objects(app)) == 2
+    assert client.get("/api/files").get_json()["total"] == 2
+
+
+@pytest.mark.parametrize("body", [{}, {"ids": []}, {"ids": "a"}, {"ids": ["a"] * 1001}, {"x": 1}])
+def test_impossible_deletions_are_refused(local_client: FlaskClient, body: object) -> None:
+    assert code(local_client.post("/api/files/delete", json=body)) == (400, "invalid_field")
+
+
+@pytest.mark.parametrize("file_id", [UNKNOWN, "..", "%2e%2e%2fapp.db", "x" * 5000, "a%00b", "💣"])
+def test_an_unknown_id_is_not_found(local_client: FlaskClient, file_id: str) -> None:
+    for response in (
+        local_client.get(f"/api/files/{file_id}"),
+        local_client.patch(f"/api/files/{file_id}", json={"filename": "x"}),
+        local_client.delete(f"/api/files/{file_id}"),
+        local_client.get(f"/uploads/{file_id}"),
+        local_client.get(f"/uploads/{file_id}/name"),
+    ):
+        assert response.status_code == 404
+        assert response.get_json()["error"] == "Resource not found"
+
+
+def test_unknown_urls_and_methods_have_our_error_shape(local_client: FlaskClient) -> None:
+    missing = local_client.get("/nowhere")
+    assert code(missing) == (404, "not_found")
+    assert missing.get_json()["error"] == "Resource not found"
+    wrong = local_client.put("/api/files")
+    assert code(wrong) == (405, "method_not_allowed")
+    assert "GET" in wrong.headers["Allow"]
