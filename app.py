@@ -31,7 +31,7 @@ from storage import open_storage
 from storage.aio import AsyncStorage
 from storage.base import Storage
 from storage.errors import StorageError
-from views import errors, observing, schemas
+from views import body, errors, observing, schemas
 from views.current import EXTENSION, Services
 from views.proxies import TrustedProxies
 
@@ -80,6 +80,7 @@ def create_app(settings: Settings | None = None) -> Holdall:
     app.extensions[EXTENSION] = _services(settings, database, storages, app._loop)
     errors.register(app)
     observing.register(app)
+    body.register(app)
     routes.register(app)
     _allow_origins(app, settings)
     if settings.trusted_proxies:

@@ -56,9 +56,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=3, help="how often each case is run (3)")
     parser.add_argument("--size", type=_size, default="1GiB", help="of the big file (1GiB)")
-    parser.add_argument(
-        "--seconds", type=float, default=2.0, help="of a turn of small requests (2)"
-    )
+    parser.add_argument("--seconds", type=int, default=2, help="of a turn of small requests (2)")
     parser.add_argument(
         "--against",
         default="naive,nginx",

@@ -31,7 +31,7 @@ class Fixture:
     big_file: Path
     small_file: Path
     size: int
-    seconds: float
+    seconds: int
     big: dict[str, str] = field(default_factory=dict)
     small: dict[str, str] = field(default_factory=dict)
     numbered: int = 0
@@ -39,10 +39,16 @@ class Fixture:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One turn's figure, in the case's unit, and what the server used where that was metered."""
+    """One turn's figure, in the case's unit, how much was done in all, and what the server used."""
 
     rate: float
-    usage: Usage | None = None
+    done: float
+    usage: Usage
+
+    @property
+    def cpu(self) -> float:
+        """The server's CPU seconds for each unit done, which other work on the machine spares."""
+        return self.usage.cpu / self.done
 
     def as_json(self) -> dict[str, object]:
         """Return plain values."""
@@ -83,7 +89,7 @@ def _upload(subject: Subject, fixture: Fixture, act: Callable[[Path, str], Trans
     with metered(subject.server) as usage:
         uploaded = act(fixture.big_file, "turn.bin")
     subject.discard(uploaded, "turn.bin")
-    return Sample(fixture.size / MIB / uploaded.seconds, usage)
+    return Sample(fixture.size / MIB / uploaded.seconds, fixture.size / MIB, usage)
 
 
 def _get(subject: Subject, fixture: Fixture) -> Sample:
@@ -91,7 +97,7 @@ def _get(subject: Subject, fixture: Fixture) -> Sample:
         received = subject.get(fixture.big[subject.name])
     if received.size != fixture.size:
         raise clients.ClientFailed(f"{received.size} bytes came, not {fixture.size}")
-    return Sample(fixture.size / MIB / received.seconds, usage)
+    return Sample(fixture.size / MIB / received.seconds, fixture.size / MIB, usage)
 
 
 def _ranges(first: Callable[[int], int], last: Callable[[int], int]) -> Callable[..., Sample]:
@@ -104,7 +110,11 @@ def _ranges(first: Callable[[int], int], last: Callable[[int], int]) -> Callable
             for start in (dice.randint(low, high) for _ in range(RANGES))
         ]
         load = Load(requests, [206])
-        return Sample(drive(subject.server, load, RANGE_CONNECTIONS, fixture.seconds))
+        return _metered_rate(
+            subject,
+            fixture,
+            lambda: drive(subject.server, load, RANGE_CONNECTIONS, fixture.seconds),
+        )
 
     return turn
 
@@ -123,18 +133,28 @@ def _repeat(subject: Subject, fixture: Fixture, headers: Sequence[str], status: 
     path = fixture.small[subject.name]
     load = Load([get_request(path, *headers)], [status])
     if not clients.has_wrk():
-        return Sample(drive(subject.server, load, CONNECTIONS, fixture.seconds))
+        return _metered_rate(
+            subject, fixture, lambda: drive(subject.server, load, CONNECTIONS, fixture.seconds)
+        )
     drive(subject.server, load, 2, 0.1)
     url = subject.server.base + path
-    return Sample(wrk(url, headers, CONNECTIONS, fixture.seconds))
+    return _metered_rate(subject, fixture, lambda: wrk(url, headers, CONNECTIONS, fixture.seconds))
+
+
+def _metered_rate(subject: Subject, fixture: Fixture, act: Callable[[], float]) -> Sample:
+    with metered(subject.server) as usage:
+        rate = act()
+    return Sample(rate, max(1.0, rate * fixture.seconds), usage)
 
 
 def _small_upload(subject: Subject, fixture: Fixture) -> Sample:
     clients.flush_disk()
     load = subject.small_upload(fixture.small_file.read_bytes())
     fixture.numbered += 10**7
-    rate = drive(subject.server, load, CONNECTIONS, fixture.seconds, first=fixture.numbered)
-    return Sample(rate)
+    first = fixture.numbered
+    return _metered_rate(
+        subject, fixture, lambda: drive(subject.server, load, CONNECTIONS, fixture.seconds, first)
+    )
 
 
 def driver_ceiling(subject: Subject, fixture: Fixture) -> float:

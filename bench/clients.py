@@ -60,10 +60,10 @@ def has_wrk() -> bool:
     return shutil.which("wrk") is not None
 
 
-def wrk(url: str, headers: Sequence[str], connections: int, seconds: float) -> float:
+def wrk(url: str, headers: Sequence[str], connections: int, seconds: int) -> float:
     """Ask for `url` over and over; return the answers in a second."""
     fields = [word for header in headers for word in ("-H", header)]
-    options = ["-t2", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
+    options = ["-t2", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
     done = subprocess.run(
         ["wrk", *options, *fields, url], capture_output=True, text=True, timeout=seconds + 60
     )

@@ -1,4 +1,4 @@
-"""What a server's processes used while something happened: peak memory, and bytes written.
+"""What a server's processes used while something happened: peak memory, bytes written, CPU.
 
 Linux only: it reads the kernel's own peak, so no spike between two looks is missed.
 """
@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from bench.servers import Server
 
 RESET_PEAK = "5"
@@ -15,7 +17,7 @@ RESET_PEAK = "5"
 
 @dataclass(slots=True)
 class Usage:
-    """What was used, in bytes.
+    """What was used, in bytes, and `cpu` in seconds of user and system time.
 
     `growth_largest` is that of the process that grew most, `growth_sum` adds up the peaks of all
     (they need not coincide, so it is an upper bound). `written` went to the disk's pages, `passed`
@@ -26,6 +28,7 @@ class Usage:
     growth_sum: int = 0
     written: int = 0
     passed: int = 0
+    cpu: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class _Reading:
     peak: int
     written: int
     passed: int
+    cpu: float
 
 
 @contextmanager
@@ -43,11 +47,11 @@ def metered(server: Server) -> Iterator[Usage]:
     before: dict[int, _Reading] = {}
     for process in server.tree():
         Path(f"/proc/{process.pid}/clear_refs").write_text(RESET_PEAK)
-        before[process.pid] = _read(process.pid)
+        before[process.pid] = _read(process)
     yield usage
-    nothing = _Reading(0, 0, 0, 0)
+    nothing = _Reading(0, 0, 0, 0, 0.0)
     for process in server.tree():
-        _add(usage, before.get(process.pid, nothing), _read(process.pid))
+        _add(usage, before.get(process.pid, nothing), _read(process))
 
 
 def _add(usage: Usage, before: _Reading, after: _Reading) -> None:
@@ -56,15 +60,18 @@ def _add(usage: Usage, before: _Reading, after: _Reading) -> None:
     usage.growth_sum += growth
     usage.written += after.written - before.written
     usage.passed += after.passed - before.passed
+    usage.cpu += after.cpu - before.cpu
 
 
-def _read(pid: int) -> _Reading:
-    status, io = _fields(pid, "status"), _fields(pid, "io")
+def _read(process: psutil.Process) -> _Reading:
+    status, io = _fields(process.pid, "status"), _fields(process.pid, "io")
+    times = process.cpu_times()
     return _Reading(
         resident=status["VmRSS"] * 1024,
         peak=status["VmHWM"] * 1024,
         written=io["write_bytes"],
         passed=io["wchar"],
+        cpu=times.user + times.system,
     )
 
 

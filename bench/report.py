@@ -96,7 +96,7 @@ def promises(results: Results) -> list[Promise]:
 def _frugality(results: Results, subject: str) -> Iterator[Promise]:
     metered = [(case, results.of(case, subject)) for case in ("put", "post", "get")]
     for case, samples in metered:
-        grown = [sample.usage.growth_largest for sample in samples if sample.usage]
+        grown = [sample.usage.growth_largest for sample in samples]
         if grown:
             sentence = f"{subject} {case}: no process grows by more than 64 MiB"
             yield Promise(sentence, max(grown) / MIB, MEMORY_LIMIT / MIB, False, "{:.1f} MiB")
@@ -106,7 +106,7 @@ def _frugality(results: Results, subject: str) -> Iterator[Promise]:
 
 
 def _written(results: Results, samples: Sequence[Sample]) -> float:
-    return median(sample.usage.written for sample in samples if sample.usage) / results.size
+    return median(sample.usage.written for sample in samples) / results.size
 
 
 def as_markdown(results: Results) -> str:
@@ -114,6 +114,7 @@ def as_markdown(results: Results) -> str:
     titled = [
         ("Figures", _figures(results)),
         ("Promises", _verdicts(results)),
+        ("CPU time of the server", _cpu(results)),
         ("Memory and bytes written", _usage(results)),
         ("What fsync costs", _fsync(results)),
     ]
@@ -168,14 +169,26 @@ def _usage(results: Results) -> list[list[str]]:
     for case in results.cases():
         for subject in results.subjects():
             samples = results.of(case.name, subject)
-            used = [sample.usage for sample in samples if sample.usage]
-            if used:
+            if samples and case.unit == "MiB/s":
                 growths = [
-                    f"{max(usage.growth_largest for usage in used) / MIB:.1f} MiB",
-                    f"{max(usage.growth_sum for usage in used) / MIB:.1f} MiB",
+                    f"{max(sample.usage.growth_largest for sample in samples) / MIB:.1f} MiB",
+                    f"{max(sample.usage.growth_sum for sample in samples) / MIB:.1f} MiB",
                 ]
                 written = "" if case.name == "get" else f"{_written(results, samples):.2f}"
                 rows.append([case.name, subject, *growths, written])
+    return rows
+
+
+def _cpu(results: Results) -> list[list[str]]:
+    subjects = results.subjects()
+    rows = [["case", "unit", *subjects]]
+    for case in results.cases():
+        large = case.unit == "MiB/s"
+        scale, unit = (1024, "s/GiB") if large else (1e6, "µs/request")
+        each = (results.of(case.name, subject) for subject in subjects)
+        spent = [median(s.cpu for s in samples) * scale if samples else None for samples in each]
+        title = case.title.format(size=size_text(results.size))
+        rows.append([title, unit, *(_number(figure) for figure in spent)])
     return rows
 
 

@@ -10,9 +10,9 @@ copies of each byte.
 from collections.abc import Iterator
 from typing import Any, Final, Protocol, TypeVar
 
-from flask import Request
+from flask import Flask, Request, Response, request
 from gunicorn.http.body import LengthReader
-from gunicorn.http.errors import NoMoreData, ParseException
+from gunicorn.http.errors import ChunkMissingTerminator, NoMoreData, ParseException
 
 from services.digests import RunningDigests
 from services.errors import (
@@ -36,10 +36,9 @@ class RequestBody:
     seconds may pass without a byte.
     """
 
-    def __init__(self, request: Request, *, timeout: float) -> None:
-        self._environ = request.environ
-        self.length = _declared_length(request)
-        self.finished = self.length == 0
+    def __init__(self, asked: Request, *, timeout: float) -> None:
+        self._environ = asked.environ
+        self.length = _declared_length(asked)
         socket = self._environ.get("gunicorn.socket")
         if socket is not None:
             socket.settimeout(timeout)
@@ -70,14 +69,9 @@ class RequestBody:
         except (NoMoreData, ConnectionError) as error:
             raise TruncatedBody("The connection ended before the body did") from error
         except ParseException as error:
+            if isinstance(error, ChunkMissingTerminator) and not error.term:
+                raise TruncatedBody("The body ended before its last chunk") from error
             raise MalformedBody("The chunks of the body are malformed") from error
-        self.finished = True
-
-    def close_connection(self) -> None:
-        """Have the connection closed after the answer: what is left of the body is not read."""
-        close = self._environ.get("holdall.close_connection")
-        if close is not None:
-            close()
 
     def _pieces(self, receive: type["Receiver"]) -> Iterator[memoryview | bytes]:
         if self.length is None:
@@ -98,16 +92,30 @@ class RequestBody:
         return _from_stream(stream, self.length or 0)
 
 
-def _declared_length(request: Request) -> int | None:
+def register(app: Flask) -> None:
+    """Have connections closed whose request was answered before its body was read."""
+    app.after_request(_close_unless_read)
+
+
+def _close_unless_read(response: Response) -> Response:
+    """Say `Connection: close`: where the next request would begin is not known."""
+    close = request.environ.get("holdall.close_connection")
+    reader = getattr(request.environ["wsgi.input"], "reader", None)
+    if close is not None and (getattr(reader, "length", 0) or getattr(reader, "parser", None)):
+        close()
+    return response
+
+
+def _declared_length(asked: Request) -> int | None:
     """Return the Content-Length, or None for a chunked body.
 
     Raises LengthRequired when there is neither, UnsupportedBody for a coded body (RFC 9110 §8.4).
     """
-    if request.headers.get("Content-Encoding", "identity").lower() not in ("", "identity"):
+    if asked.headers.get("Content-Encoding", "identity").lower() not in ("", "identity"):
         raise UnsupportedBody("Content-Encoding is not supported: send the file as it is")
-    if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
+    if "chunked" in asked.headers.get("Transfer-Encoding", "").lower():
         return None
-    length = request.content_length
+    length = asked.content_length
     if length is None:
         raise LengthRequired("Send a Content-Length, or the body in chunks")
     return length

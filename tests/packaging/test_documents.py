@@ -13,7 +13,7 @@ from flask import Flask
 
 from app import create_app
 from config import load_settings
-from config.settings import Settings, documented_variables
+from config.settings import Settings, Variable, documented_variables
 from storage.s3_options import S3Options
 from tests.packaging.test_makefile import MAKEFILE
 from tests.packaging.working import ROOT, running
@@ -36,10 +36,10 @@ def _rows(heading: str) -> dict[str, tuple[str, str]]:
 
 
 @pytest.mark.parametrize("variable", documented_variables(), ids=lambda variable: variable.name)
-def test_every_setting_is_in_the_table_with_its_meaning_and_default(variable: object) -> None:
-    name, meaning = variable.name, variable.description
+def test_every_setting_is_in_the_table_with_its_meaning_and_default(variable: Variable) -> None:
+    name = variable.name
     shown, said = _rows("## Settings")[name]
-    assert said == meaning
+    assert said == variable.description
     quoted = re.match(r"`([^`]*)`", shown)
     default = Settings.model_fields[name.lower()].get_default()
     if quoted:

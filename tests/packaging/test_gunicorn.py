@@ -144,9 +144,8 @@ def test_metrics_are_summed_over_the_workers_in_a_folder_of_this_start(tmp_path:
     metrics = tmp_path / "data" / "tmp" / "metrics"
     for _ in range(2):
         with running(tmp_path) as (_, address):
-            answers = [urllib.request.urlopen(f"{address}/api/health") for _ in range(20)]
-            for answer in answers:
-                answer.close()
+            for _ in range(20):
+                urllib.request.urlopen(f"{address}/api/health").close()
             with urllib.request.urlopen(f"{address}/metrics") as answer:
                 text = answer.read().decode()
             counted = [

@@ -15,7 +15,7 @@ from storage.aio import AsyncStorage
 from storage.errors import ObjectNotFound
 from storage.local import LocalBody, LocalStorage, LocalWriter
 from storage.memory import MemoryStorage
-from tests.storage.material import MIB, content_of, is_absent, put
+from tests.storage.material import MIB, content_of, put
 
 KEY = "k7/k7object"
 _SECONDS = 30
@@ -290,19 +290,23 @@ def test_a_writer_is_discarded_although_its_leaving_is_cancelled(
     storage = local(tmp_path)
     gate.hold(monkeypatch, LocalStorage, "stat")
 
-    async def write(asynchronous: AsyncStorage, written: asyncio.Event) -> None:
+    async def write(
+        asynchronous: AsyncStorage, written: asyncio.Event, blocked: asyncio.Event
+    ) -> None:
         async with asynchronous.create(KEY) as writer:
             await writer.write(b"lost")
             written.set()
+            await blocked.wait()
 
     async def work() -> None:
         asynchronous = AsyncStorage(storage, limit=1)
-        written = asyncio.Event()
-        writing = asyncio.create_task(write(asynchronous, written))
-        blocking = asyncio.create_task(written.wait())
-        await blocking
+        written, blocked = asyncio.Event(), asyncio.Event()
+        writing = asyncio.create_task(write(asynchronous, written, blocked))
+        await written.wait()
         looking = asyncio.create_task(asynchronous.stat(KEY))
         await gate.reached()
+        blocked.set()
+        await asyncio.sleep(0.01)
         await cancel(writing)
         gate.open()
         await looking
@@ -337,15 +341,3 @@ def test_a_scan_fetches_batches_and_lets_its_folder_go(tmp_path: Path) -> None:
         await asynchronous.close()
 
     assert descriptors_left_by(work()) == -2
-
-
-def test_an_open_body_reads_what_was_deleted(tmp_path: Path) -> None:
-    storage = local(tmp_path)
-
-    async def work() -> None:
-        async with face(storage) as asynchronous, await asynchronous.open(KEY) as body:
-            await asynchronous.delete(KEY)
-            assert is_absent(storage, KEY)
-            assert b"".join([piece async for piece in body]) == b"old"
-
-    asyncio.run(work())

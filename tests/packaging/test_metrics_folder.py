@@ -1,0 +1,50 @@
+"""Each start has a metrics folder of its own; what a dead one left is cleared away."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.packaging.working import ROOT
+
+HOLD = """
+import sys
+from pathlib import Path
+from config.metrics import claim_metrics_folder
+
+folder = claim_metrics_folder(Path(sys.argv[1]))
+(folder / "counter_1.db").write_bytes(b"figures")
+print(folder, flush=True)
+sys.stdin.read()
+"""
+
+
+def _claim(parent: Path) -> tuple[subprocess.Popen[str], Path]:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(parent)],
+        cwd=ROOT,
+        env={"PATH": os.defpath},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None
+    return holder, Path(holder.stdout.readline().strip())
+
+
+def test_two_instances_that_share_a_data_folder_do_not_share_their_figures(tmp_path: Path) -> None:
+    first, one = _claim(tmp_path / "metrics")
+    second, other = _claim(tmp_path / "metrics")
+    with first, second:
+        assert one != other
+        assert (one / "counter_1.db").exists()
+
+
+def test_what_a_killed_instance_left_is_gone_after_the_next_start(tmp_path: Path) -> None:
+    first, one = _claim(tmp_path / "metrics")
+    with first:
+        first.kill()
+    second, other = _claim(tmp_path / "metrics")
+    with second:
+        assert not one.exists()
+        assert other.exists()
