@@ -1,19 +1,28 @@
-"""gunicorn's threaded worker, made to close connections without holding up the others.
+"""gunicorn's threaded worker, with an end to every wait for a client.
 
-gunicorn closes a connection gently (it half-closes, then drains what the client still sends, so
-that the client can read the answer), but does so in the thread that accepts for all: a client that
-neither sends nor leaves stops the worker for two seconds. Here it is done in the request's thread.
+gunicorn's own waits without end for the rest of a request's head, and for a client that does not
+read its answer: each holds a thread. And it closes a connection gently (it half-closes, then drains
+what still comes, so that the client can read the answer) in the thread that accepts for all, where
+a client that neither sends nor leaves stops the worker for two seconds.
 """
 
 import socket
 import time
-from typing import Any
+from typing import Any, Final
 
 from gunicorn.workers.gthread import ThreadWorker
 
-LINGER = 2.0
-"""Seconds that a client has to read the last answer, and MOST_DRAINED the bytes it may send."""
-MOST_DRAINED = 8 * 1024 * 1024
+HEAD_WITHIN: Final = 20.0
+"""Seconds that a client may pause while it sends a request's head."""
+
+READ_WITHIN: Final = 120.0
+"""Seconds that a client may take without reading any of its answer."""
+
+LINGER: Final = 2.0
+"""Seconds that a client has to read the last answer before the connection is closed."""
+
+MOST_DRAINED: Final = 8 * 1024 * 1024
+"""Bytes that it may still send meanwhile."""
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -24,12 +33,21 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         application: Any = self.wsgi
 
         def wsgi(environ: dict[str, Any], start_response: Any) -> Any:
+            environ["gunicorn.socket"].settimeout(READ_WITHIN)
             environ["holdall.close_connection"] = start_response.__self__.force_close
             return application(environ, start_response)
 
         self.wsgi: Any = wsgi
 
     def handle(self, conn: Any) -> Any:
+        begin = type(conn).init
+
+        def init() -> None:
+            begin(conn)
+            conn.sock.settimeout(HEAD_WITHIN)
+
+        # The base class calls it before it reads each request's head.
+        conn.init = init
         outcome = super().handle(conn)
         if outcome is False:
             linger(conn.sock)

@@ -36,7 +36,7 @@ def read_backends(values: Mapping[str, str]) -> tuple[dict[str, BackendSettings]
     """Return the backends by name, and the mistakes found on the way."""
     data_dir = values.get("DATA_DIR", "").strip() or "/app/data"
     found: dict[str, dict[str, str]] = {
-        "local": {"url": f"file://{Path(data_dir).absolute()}/uploads"}
+        "local": {"url": (Path(data_dir).absolute() / "uploads").as_uri()}
     }
     problems = []
     for variable, value in values.items():

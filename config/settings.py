@@ -21,6 +21,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -237,7 +238,14 @@ class Variable:
 def documented_variables() -> list[Variable]:
     """Return every setting that is one variable, in the order of the documentation."""
     return [
-        Variable(name.upper(), str(field.get_default()), field.description or "")
+        Variable(name.upper(), _default(field), field.description or "")
         for name, field in Settings.model_fields.items()
         if not field.exclude
     ]
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        return "the number of cores"
+    value = field.default
+    return ", ".join(value) if isinstance(value, tuple) else str(value)

@@ -19,7 +19,7 @@ from storage.errors import StorageError, StorageUnavailable
 from storage.parts import Budget, PartBuffer
 
 PARTS_IN_FLIGHT: Final = 3
-_PARTS_OF_ONE_SIZE: Final = 1_000
+_PARTS_OF_ONE_SIZE: Final = 900
 
 
 class PartStore(Multipart, Protocol):
@@ -32,8 +32,8 @@ class PartStore(Multipart, Protocol):
 def part_capacity(part_size: int, number: int) -> int:
     """Return how large part `number` (from 1) may get.
 
-    It doubles every 1,000 parts: 10,000 parts of at first 8 MiB hold more than the 5 TiB that S3
-    allows, and objects of usual size stay in small parts.
+    It doubles every 900 parts: 10,000 parts, of at first 5 MiB or more, hold over 5 TiB, the most
+    that S3 allows, and objects of usual size stay in small parts.
     """
     return int(min(part_size << (number - 1) // _PARTS_OF_ONE_SIZE, 5 * 1024**3))
 

@@ -30,6 +30,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
     SSLError,
 )
+from botocore.exceptions import ConnectionError as SdkConnectionError
 from botocore.response import StreamingBody
 from urllib3.exceptions import HTTPError
 
@@ -407,7 +408,7 @@ def _sentence(exc: Exception) -> str:
             return "cannot be trusted: its TLS certificate does not verify (see ca_bundle)"
         case ConnectTimeoutError() | ReadTimeoutError():
             return "does not answer in time"
-        case HTTPClientError() | HTTPError() | OSError():
+        case SdkConnectionError() | HTTPClientError() | HTTPError() | OSError():
             return f"cannot be reached, or broke off ({type(exc).__name__})"
         case _:
             return f"cannot be used ({type(exc).__name__})"

@@ -80,7 +80,7 @@ def s3_variables(request: pytest.FixtureRequest) -> dict[str, str]:
 @pytest.fixture
 def app_with(tmp_path: Path) -> Iterator[MakeApp]:
     """Make applications in `open` mode with the variables given; they are taken down at the end."""
-    made = []
+    made: list[Holdall] = []
 
     def make(**variables: str) -> Holdall:
         defaults = {

@@ -101,7 +101,8 @@ def _close_unless_read(response: Response) -> Response:
     """Say `Connection: close`: where the next request would begin is not known."""
     close = request.environ.get("holdall.close_connection")
     reader = getattr(request.environ["wsgi.input"], "reader", None)
-    if close is not None and (getattr(reader, "length", 0) or getattr(reader, "parser", None)):
+    left = getattr(reader, "length", None) or getattr(reader, "parser", None)
+    if left and close is not None:
         close()
     return response
 

@@ -7,9 +7,8 @@ its stack go to the log.
 
 import logging
 from dataclasses import dataclass
-from typing import Any
 
-from flask import Flask, Response, current_app, json, request
+from flask import Flask, Response, current_app, request
 from pydantic import ValidationError
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -17,11 +16,11 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
 from services import errors
+from services.problems import error_document
 from storage import errors as storage_errors
 
 log = logging.getLogger("holdall.errors")
 
-PROBLEM_TYPE = "application/problem+json"
 RETRY_AFTER = "5"
 
 
@@ -133,9 +132,7 @@ def invalid_parameters(error: ValidationError) -> Response:
 
 def body(status: int, code: str, message: str) -> Response:
     """Return an error in the form that the client prefers."""
-    shape: dict[str, Any] = {"error": message, "code": code}
-    content_type = "application/json"
-    if PROBLEM_TYPE in request.headers.get("Accept", ""):
-        content_type = PROBLEM_TYPE
-        shape |= {"type": "about:blank", "title": message, "status": status}
-    return Response(json.dumps(shape) + "\n", status, content_type=content_type)
+    content_type, document = error_document(
+        status, code, message, accept=request.headers.get("Accept", "")
+    )
+    return Response(document, status, content_type=content_type)

@@ -7,6 +7,7 @@ from flask import Response, jsonify, request
 
 from services.files import FileInfo
 from services.listing import Query
+from views import metrics
 from views.current import caller, services
 from views.schemas import DeleteMany, FileChange, FilePath, ListQuery, file_json
 
@@ -50,7 +51,10 @@ def change(path: FilePath, body: FileChange) -> Response:
 def delete(path: FilePath) -> Response:
     """Delete one file."""
     services().files.delete(caller(), path.id)
-    return Response(status=204)
+    metrics.DELETED.inc()
+    response = Response(status=204)
+    del response.headers["Content-Type"]
+    return response
 
 
 async def delete_many(body: DeleteMany) -> Response:
@@ -60,6 +64,7 @@ async def delete_many(body: DeleteMany) -> Response:
     removed = await asyncio.to_thread(files.remove_rows, caller(), ids)
     await asyncio.gather(*(asyncio.to_thread(files.remove_object, each) for each in removed))
     gone = {each.id for each in removed}
+    metrics.DELETED.inc(len(gone))
     items = [{"id": each, "status": "deleted" if each in gone else "not_found"} for each in ids]
     return jsonify(items=items, total=len(gone))
 

@@ -4,13 +4,15 @@ from contextlib import ExitStack
 
 from flask import Response, jsonify, request
 
+from services.caller import Caller
 from services.digests import RunningDigests, from_headers, from_hex
 from services.errors import MalformedBody, NoFileProvided
 from services.files import FileInfo
 from services.form_upload import FormUpload
 from services.forms import boundary_of, read_form
-from services.ingest import Declaration
+from services.ingest import Declaration, Intake
 from services.publishing import Retry
+from views import metrics
 from views.body import RequestBody
 from views.current import caller, services
 from views.schemas import UploadPath, UploadQuery, file_json
@@ -43,7 +45,7 @@ def create(query: UploadQuery) -> Response:
         upload.take(read_form(chunks, boundary, most_files=parts.settings.max_upload_files))
         if whole is not None:
             whole.verify(expected)
-        return _created(parts.publishing.publish(who, upload.files, retry))
+        return _published(who, upload.files, retry)
 
 
 def put(path: UploadPath, query: UploadQuery) -> Response:
@@ -69,7 +71,7 @@ def put(path: UploadPath, query: UploadQuery) -> Response:
         for chunk in body.chunks():
             intake.feed(chunk)
         intake.inspect()
-        return _created(parts.publishing.publish(who, [intake], retry))
+        return _published(who, [intake], retry)
 
 
 def _body() -> RequestBody:
@@ -82,6 +84,13 @@ def _retry() -> Retry | None:
 
 def _lowercase_headers() -> dict[str, str]:
     return {name.lower(): value for name, value in request.headers}
+
+
+def _published(who: Caller, intakes: list[Intake], retry: Retry | None) -> Response:
+    files = services().publishing.publish(who, intakes, retry)
+    metrics.PUBLISHED.inc(len(files))
+    metrics.RECEIVED.inc(sum(file.size for file in files))
+    return _created(files)
 
 
 def _created(files: list[FileInfo]) -> Response:

@@ -109,14 +109,15 @@ def test_fields_named_like_attributes_are_ignored(local_client: FlaskClient, fie
 
 
 def test_an_upload_without_a_file_is_refused(local_client: FlaskClient) -> None:
-    for request in (
+    requests: tuple[dict[str, Any], ...] = (
         {},
         {"data": {}},
         {"data": {"a": "b"}},
         form(a="b"),
         form(file=(io.BytesIO(b""), "")),
         form(other=(io.BytesIO(b"x"), "x.txt")),
-    ):
+    )
+    for request in requests:
         response = local_client.post("/api/upload", **request)
         assert response.status_code == 400
         assert response.get_json()["error"] == "No file provided"

@@ -46,7 +46,7 @@ class Bucket:
         **parameters: object,
     ) -> S3Storage:
         """Open a storage on the bucket, with small parts and any parameters of its URL."""
-        url = self.server.url(self.name, **{"part_size": 5 * MIB, **parameters})
+        url = self.server.url(self.name, "", **{"part_size": 5 * MIB, **parameters})
         storage = S3Storage(
             S3Options.from_url(url),
             scratch=self.scratch,

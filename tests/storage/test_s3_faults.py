@@ -34,7 +34,13 @@ def proxy(bucket: Bucket) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def storage(bucket: Bucket, proxy: FaultProxy) -> S3Storage:
-    """A storage whose requests pass the proxy, with a timeout that tests can wait for."""
+    """A storage whose requests pass the proxy."""
+    return bucket.storage(endpoint=proxy.endpoint)
+
+
+@pytest.fixture
+def impatient(bucket: Bucket, proxy: FaultProxy) -> S3Storage:
+    """The same with a timeout that tests can wait for."""
     return bucket.storage(endpoint=proxy.endpoint, read_timeout=1)
 
 
@@ -192,7 +198,10 @@ def test_a_body_left_early_costs_no_connection(storage: S3Storage) -> None:
 )
 @pytest.mark.parametrize("refusing", [True, False], ids=["refusing", "hanging"])
 def test_a_dead_store_is_an_error_within_seconds(
-    storage: S3Storage, proxy: FaultProxy, act: Callable[[S3Storage], object], refusing: bool
+    impatient: S3Storage,
+    proxy: FaultProxy,
+    act: Callable[[S3Storage], object],
+    refusing: bool,
 ) -> None:
     if refusing:
         proxy.stop()
@@ -200,20 +209,20 @@ def test_a_dead_store_is_an_error_within_seconds(
         proxy.inject(Hang(), times=999)
     began = time.monotonic()
     with pytest.raises(StorageUnavailable):
-        act(storage)
+        act(impatient)
     assert time.monotonic() - began < 8
     proxy.release()
 
 
 def test_a_completion_that_hangs_is_an_error_within_seconds(
-    storage: S3Storage, proxy: FaultProxy
+    impatient: S3Storage, proxy: FaultProxy
 ) -> None:
     proxy.inject(Hang(), method="POST", target="uploadId=", times=99)
     proxy.inject(Hang(), method="HEAD", times=99)
     proxy.inject(Hang(), method="DELETE", times=99)
     began = time.monotonic()
     with pytest.raises(StorageUnavailable):
-        store(storage, new_key(), CONTENT)
+        store(impatient, new_key(), CONTENT)
     assert time.monotonic() - began < 8
     proxy.release()
 

@@ -165,7 +165,12 @@ def postgres(folder: Path) -> Iterator[PostgresServer]:
     A keeper process owns it and stops it when our end of the pipe closes, whatever closed it.
     """
     keeper = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("postgres_keeper.py")), str(folder / "data")],
+        [
+            sys.executable,
+            "-Wignore",
+            str(Path(__file__).with_name("postgres_keeper.py")),
+            str(folder / "data"),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
