@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import BinaryIO, Protocol, Self, runtime_checkable
+from typing import Any, BinaryIO, Protocol, Self, runtime_checkable
 
 from typing_extensions import Buffer
 
@@ -192,3 +192,78 @@ class Multipart(Protocol):
 
     def abort(self, key: str, upload_id: str) -> None:
         """Discard the upload and its parts. That it is gone already is no error."""
+
+
+State = dict[str, Any]
+"""What a backend needs to go on with an object elsewhere: JSON, opaque to everyone else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What an append left behind: the new state, and keys of objects that it no longer needs.
+
+    Write down the state, durably, and only then delete the superseded objects: until then the
+    old state is the one that counts, and it needs them.
+    """
+
+    state: State
+    superseded: tuple[str, ...] = ()
+
+
+class Appender(Protocol):
+    """Bytes being added at the end of an unfinished object, used as a context manager.
+
+    Leaving without `keep` or `complete` goes back to the state it began with: what was written is
+    dropped, or overwritten by the next append.
+    """
+
+    def write(self, data: Buffer, /) -> None:
+        """Append `data`; it is consumed before this returns. Raises StorageError."""
+
+    def keep(self) -> Appended:
+        """Make all that was written durable, and end this append; more will come."""
+
+    def complete(self) -> Appended:
+        """As `keep`, but nothing more will come: the state is then one to `finish`."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None: ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """The capability of writing one object in several appends, by several processes in turn.
+
+    The caller sees to it that one append runs at a time, counts the bytes, and keeps the state in
+    a place that survives; a state that was superseded by a later one is never used again. The
+    object is visible at its key after `finish`, and not before.
+    """
+
+    def start(self, key: str, *, content_type: str, largest: int) -> State:
+        """Begin an object of at most `largest` bytes, and return its first state (offset 0)."""
+
+    def append(self, key: str, state: State, offset: int) -> Appender:
+        """Go on at `offset`, the count of bytes that `state` stands for.
+
+        Bytes beyond it, left by an append that was never kept, are dropped. Raises
+        ObjectNotFound when the unfinished object is gone, IntegrityError when it holds less than
+        `offset` bytes, and StorageUnavailable, also while another process is still appending.
+        """
+
+    def finish(self, key: str, state: State, size: int) -> ObjectInfo:
+        """Make the object of `size` bytes visible, and describe it. `state` is from `complete`.
+
+        May be called again when it is not known whether an earlier call took effect: it looks
+        whether the object that this very upload made is there. Raises ObjectNotFound when neither
+        the object nor its unfinished bytes are there.
+        """
+
+    def discard(self, key: str, state: State) -> None:
+        """Remove what is stored of an unfinished object. That nothing is there is no error."""
