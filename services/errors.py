@@ -16,7 +16,12 @@
     ├── FileNotFound          no such file, or none that the caller may know of
     ├── CollectionNotFound    no collection has that name
     ├── Conflict              it cannot be done as things stand now
-    └── KeyReused             an Idempotency-Key came with another request than before
+    │   └── OffsetMismatch    … an append begins where the upload does not end
+    ├── KeyReused             an Idempotency-Key came with another request than before
+    ├── Gone                  an upload that was there has ended or expired
+    ├── Locked                another request is still at work on the same upload
+    ├── ChecksumMismatch      the bytes of an append are not those the client named
+    └── VersionMismatch       a protocol version that is not spoken here
 
 Each message is one sentence for the person who sent the request. Storage has its own tree,
 `storage.errors`; the table that turns both into statuses and codes is `views.errors`.
@@ -99,3 +104,27 @@ class Conflict(HoldallError):
 
 class KeyReused(HoldallError):
     """An Idempotency-Key names a different request than the one it was first used for."""
+
+
+class OffsetMismatch(Conflict):
+    """An append names an offset that is not the upload's; `offset` is the true one, in bytes."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"The upload goes on at offset {offset}")
+        self.offset = offset
+
+
+class Gone(HoldallError):
+    """The upload ended without a file, or expired."""
+
+
+class Locked(HoldallError):
+    """Another request holds the upload and did not let go in time."""
+
+
+class ChecksumMismatch(HoldallError):
+    """The bytes of one append do not have the checksum that came with them."""
+
+
+class VersionMismatch(HoldallError):
+    """The client speaks a version of a protocol that the service does not."""

@@ -47,12 +47,17 @@ TABLE: dict[type[Exception], Answer] = {
     errors.FileNotFound: Answer(404, "not_found"),
     errors.CollectionNotFound: Answer(404, "collection_not_found"),
     errors.StalledBody: Answer(408, "body_timeout"),
+    errors.OffsetMismatch: Answer(409, "offset_mismatch"),
     errors.Conflict: Answer(409, "conflict"),
+    errors.Gone: Answer(410, "gone"),
     errors.LengthRequired: Answer(411, "length_required"),
     errors.TooLarge: Answer(413, "too_large"),
     errors.UnsupportedBody: Answer(415, "unsupported_body"),
     errors.TypeNotAllowed: Answer(415, "type_not_allowed"),
+    errors.VersionMismatch: Answer(412, "version_mismatch"),
     errors.KeyReused: Answer(422, "idempotency_key_reused"),
+    errors.Locked: Answer(423, "locked"),
+    errors.ChecksumMismatch: Answer(460, "checksum_mismatch"),
     storage_errors.StorageFull: Answer(507, "storage_full", "There is no room left for this file"),
     storage_errors.StorageUnavailable: Answer(
         503, "storage_unavailable", "The storage does not answer at the moment"
