@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 from typing_extensions import Buffer
 
@@ -64,25 +64,34 @@ def _expected(name: str, algorithm: str, encoded: str) -> ExpectedDigest:
     return ExpectedDigest(algorithm, value)
 
 
-class _Hash(Protocol):
+class Hash(Protocol):
+    """A running hash, hashlib's or another's."""
+
     def update(self, data: Buffer, /) -> None: ...
 
     def digest(self) -> bytes: ...
 
 
 class RunningDigests:
-    """SHA-256, and whatever else is expected, of bytes as they come.
+    """Digests of bytes as they come, several at once.
 
     A large chunk is hashed in a second thread while its caller stores it and receives the next:
     hashlib lets go of the interpreter. So a chunk must stay unchanged until the next call here.
     """
 
-    def __init__(self, algorithms: Iterable[str] = ()) -> None:
-        names = {"sha256", *algorithms}
-        self._running: dict[str, _Hash] = {
-            name: hashlib.new(name, usedforsecurity=False) for name in names
-        }
+    def __init__(self, running: Mapping[str, Hash]) -> None:
+        self._running = running
         self._busy: Future[None] | None = None
+
+    @classmethod
+    def of_file(cls, algorithms: Iterable[str] = ()) -> Self:
+        """Return those of a file: SHA-256 and whatever else is expected of it."""
+        return cls.of({"sha256", *algorithms})
+
+    @classmethod
+    def of(cls, algorithms: Iterable[str]) -> Self:
+        """Return those of hashlib's algorithms that are named."""
+        return cls({name: hashlib.new(name, usedforsecurity=False) for name in algorithms})
 
     def update(self, chunk: Buffer) -> None:
         """Take in the next chunk."""

@@ -13,7 +13,8 @@ from services.caller import Caller
 from services.digests import ExpectedDigest, from_hex
 from services.errors import InvalidField, NoFileProvided
 from services.forms import Event, Field, FileEnd, FileStart
-from services.ingest import Declaration, Ingest, Intake
+from services.ingest import Ingest, Intake
+from services.intake import Declaration
 from services.metadata import checked
 
 FILE_FIELD: Final = "file"

@@ -4,8 +4,8 @@
       └───────┴───────┴────────┴──▸ discard
 
 `Ingest.admit` refuses what can be refused before a byte is read, and returns an Intake: one file
-on its way. `Intake.feed` takes the bytes as they come: the first SNIFFED of them decide the type
-and whether the policy takes it, all are counted, hashed and written to the backend once.
+on its way. `Intake.feed` takes the bytes as they come; what each goes through stands in
+`services.intake`.
 `Intake.inspect` makes sure that they are all there and are the ones the client named, and commits
 the object. `services.publishing` then turns intakes into rows, in one transaction. A crash at any
 point leaves an object without a row, never a row without its object.
@@ -13,74 +13,21 @@ point leaves an object without a row, never a row without its object.
 No HTTP, no framework and no concrete backend is known here.
 """
 
-import base64
 import logging
 from collections.abc import Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from typing import Any, Self
-
-from typing_extensions import Buffer
 
 from services.caller import Caller
 from services.digests import ExpectedDigest, RunningDigests
 from services.errors import TruncatedBody
 from services.filenames import clean_filename
-from services.mimetype import SNIFFED, Sniffer
+from services.intake import Declaration, Feed, IntakeState, Sink
+from services.mimetype import Sniffer
 from services.policy import Policies, Policy
 from storage.base import ObjectInfo, Storage, Writer
 from storage.errors import StorageError
 from storage.keys import new_key, random_name
 
 log = logging.getLogger("holdall.ingest")
-
-
-@dataclass(frozen=True, slots=True)
-class Declaration:
-    """What a client says of a file before its bytes come; none of it is believed.
-
-    `size` is in bytes, None when it is not known beforehand.
-    """
-
-    filename: str
-    content_type: str | None = None
-    size: int | None = None
-    collection: str = "default"
-    digests: tuple[ExpectedDigest, ...] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class IntakeState:
-    """Where an intake stands between two chunks, to be kept and gone on with elsewhere.
-
-    `head` is what has come of the first SNIFFED bytes, `received` the count of all, and
-    `content_type` the verdict, None until there is one.
-    """
-
-    file_id: str
-    key: str
-    filename: str
-    declared_type: str | None
-    declared_size: int | None
-    collection: str
-    owner: str | None
-    received: int = 0
-    head: bytes = b""
-    content_type: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the state as JSON takes it."""
-        values = {name: getattr(self, name) for name in self.__slots__}
-        return values | {"version": 1, "head": base64.b64encode(self.head).decode()}
-
-    @classmethod
-    def from_json(cls, kept: Mapping[str, Any]) -> Self:
-        """Read what `to_json` gave. Raises ValueError for a version that is not known."""
-        values = dict(kept)
-        if values.pop("version", None) != 1:
-            raise ValueError("an intake state of an unknown version")
-        return cls(**values | {"head": base64.b64decode(values["head"])})
 
 
 class Ingest:
@@ -98,6 +45,11 @@ class Ingest:
 
         Raises NotSignedIn, CollectionNotFound and TooLarge.
         """
+        state, policy = self.judge(caller, declared)
+        return Intake(state, policy, self._storages[policy.backend], self._sniffer, declared)
+
+    def judge(self, caller: Caller, declared: Declaration) -> tuple[IntakeState, Policy]:
+        """Return the first state of a file and the policy it is under. Raises as `admit` does."""
         caller.require("write")
         policy = self._policies.of(declared.collection)
         if declared.size is not None:
@@ -111,13 +63,13 @@ class Ingest:
             collection=policy.collection,
             owner=caller.owner,
         )
-        return Intake(state, policy, self._storages[policy.backend], self._sniffer, declared)
+        return state, policy
 
 
-class Intake:
-    """One file on its way in. Belongs to one thread at a time; leave it as a context manager.
+class Intake(Feed):
+    """A file that comes whole, in one request.
 
-    Leaving it before `keep` discards whatever it has stored, committed or not.
+    Leave it as a context manager: before `keep` that discards whatever it has stored.
     """
 
     def __init__(
@@ -128,35 +80,15 @@ class Intake:
         sniffer: Sniffer,
         declared: Declaration,
     ) -> None:
-        self.state = state
-        self.policy = policy
+        algorithms = (digest.algorithm for digest in declared.digests)
+        super().__init__(state, policy, sniffer, RunningDigests.of_file(algorithms))
         self.metadata = dict(declared.metadata)
         self.sha256: str | None = None
         self.stored: ObjectInfo | None = None
         self._storage = storage
-        self._sniffer = sniffer
         self._expected = declared.digests
-        self._digests = RunningDigests(digest.algorithm for digest in declared.digests)
-        self._open = ExitStack()
         self._writer: Writer | None = None
         self._kept = False
-
-    def feed(self, chunk: Buffer) -> None:
-        """Take in the next bytes; `chunk` must stay unchanged until the next call on this intake.
-
-        Raises TooLarge, TypeNotAllowed and StorageError; the intake is then good only for leaving.
-        """
-        received = self.state.received + memoryview(chunk).nbytes
-        self.policy.check_size(received)
-        self.state = replace(self.state, received=received)
-        if self._writer is not None:
-            self._store(self._writer, chunk)
-            return
-        # Nearly always the first chunk is large enough, and then it is not copied.
-        whole: Buffer = self.state.head + bytes(chunk) if self.state.head else chunk
-        self.state = replace(self.state, head=bytes(memoryview(whole)[:SNIFFED]))
-        if received >= SNIFFED:
-            self._store(self._decide(), whole)
 
     def inspect(self, expected: tuple[ExpectedDigest, ...] = ()) -> None:
         """End the file: everything arrived, is what was named, and stands in the store.
@@ -167,13 +99,11 @@ class Intake:
         declared = self.state.declared_size
         if declared is not None and declared != self.state.received:
             raise TruncatedBody(f"{self.state.received} bytes came of {declared}")
-        writer = self._writer
-        if writer is None:
-            writer = self._decide()
-            self._store(writer, self.state.head)
+        self._settle_type()
         self.verify((*self._expected, *expected))
         self.sha256 = self._digests.sha256()
-        self.stored = writer.commit()
+        assert self._writer is not None
+        self.stored = self._writer.commit()
 
     def verify(self, expected: tuple[ExpectedDigest, ...]) -> None:
         """Hold the bytes against digests that came after them. Raises DigestMismatch."""
@@ -183,27 +113,13 @@ class Intake:
         """Say that a row now promises these bytes: leaving no longer discards them."""
         self._kept = True
 
-    def _decide(self) -> Writer:
-        """Sniff, apply the policy, and open the object."""
-        state = self.state
-        content_type = self._sniffer.content_type(state.head, state.filename)
-        self.policy.check_type(content_type, state.declared_type)
-        self.state = replace(state, content_type=content_type)
-        self._writer = self._open.enter_context(
-            self._storage.create(state.key, content_type=content_type)
-        )
+    def _open_sink(self, content_type: str) -> Sink:
+        writer = self._storage.create(self.state.key, content_type=content_type)
+        self._writer = self._open.enter_context(writer)
         return self._writer
 
-    def _store(self, writer: Writer, chunk: Buffer) -> None:
-        self._digests.update(chunk)
-        writer.write(chunk)
-
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
-        self._digests.settle()
-        self._open.close()
+        super().__exit__(*_)
         if self.stored is not None and not self._kept:
             self._withdraw()
 

@@ -6,7 +6,7 @@ is not known, the objects are kept: an orphan can be collected, a row without by
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -22,7 +22,7 @@ from services.database import Database
 from services.errors import FileNotFound, InvalidField, KeyReused
 from services.filenames import folded
 from services.files import SHOWN, FileInfo
-from services.ingest import Intake
+from services.intake import Publishable
 from services.metadata import checked
 from services.mimetype import family
 
@@ -81,12 +81,17 @@ class Publishing:
         return [found[file_id] for file_id in kept.file_ids]
 
     def publish(
-        self, caller: Caller, intakes: Sequence[Intake], retry: Retry | None = None
+        self,
+        caller: Caller,
+        intakes: Sequence[Publishable],
+        retry: Retry | None = None,
+        also: Callable[[Session], None] = lambda session: None,
     ) -> list[FileInfo]:
         """Make the inspected `intakes` into files, in order. Nobody sees any before all are there.
 
         When a request with the same Idempotency-Key got there first, its files are returned and
-        these intakes are left to be discarded. Raises InvalidField for metadata over its limits.
+        these intakes are left to be discarded. `also` changes what else stands or falls with them.
+        Raises InvalidField for metadata over its limits.
         """
         rows = [_row(intake) for intake in intakes]
         try:
@@ -96,7 +101,7 @@ class Publishing:
                 session.execute(insert(File), rows)
                 sizes = ((row["collection"], row["owner"], row["size"]) for row in rows)
                 count(session, sizes, sign=1)
-                session.flush()
+                also(session)
                 # From here on the commit may have happened whatever it answers.
                 for intake in intakes:
                     intake.keep()
@@ -134,7 +139,7 @@ class Publishing:
 _LOGGED: Final = ("id", "size", "content_type", "collection", "backend")
 
 
-def _row(intake: Intake) -> dict[str, Any]:
+def _row(intake: Publishable) -> dict[str, Any]:
     """Return the row of an inspected intake."""
     state, policy, stored = intake.state, intake.policy, intake.stored
     if stored is None or state.content_type is None:

@@ -10,7 +10,8 @@ from services.errors import MalformedBody, NoFileProvided
 from services.files import FileInfo
 from services.form_upload import FormUpload
 from services.forms import boundary_of, read_form
-from services.ingest import Declaration, Intake
+from services.ingest import Intake
+from services.intake import Declaration
 from services.publishing import Retry
 from views import metrics
 from views.body import RequestBody
@@ -36,7 +37,7 @@ def create(query: UploadQuery) -> Response:
     if earlier := parts.publishing.earlier(who, retry):
         return _created(earlier)
     expected = from_headers(_lowercase_headers())
-    whole = RunningDigests(digest.algorithm for digest in expected) if expected else None
+    whole = RunningDigests.of(digest.algorithm for digest in expected) if expected else None
     with ExitStack() as stack:
         upload = FormUpload(parts.ingest, who, query.collection, stack)
         if query.sha256:
