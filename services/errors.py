@@ -16,7 +16,8 @@
     ├── FileNotFound          no such file, or none that the caller may know of
     ├── CollectionNotFound    no collection has that name
     ├── Conflict              it cannot be done as things stand now
-    │   └── OffsetMismatch    … an append begins where the upload does not end
+    │   ├── OffsetMismatch    … an append begins where the upload does not end
+    │   └── TakenOver         … another request goes on with the same upload
     ├── KeyReused             an Idempotency-Key came with another request than before
     ├── Gone                  an upload that was there has ended or expired
     ├── Locked                another request is still at work on the same upload
@@ -112,6 +113,13 @@ class OffsetMismatch(Conflict):
     def __init__(self, offset: int) -> None:
         super().__init__(f"The upload goes on at offset {offset}")
         self.offset = offset
+
+
+class TakenOver(Conflict):
+    """Another request asked for the upload; what this one brought so far is kept."""
+
+    def __init__(self) -> None:
+        super().__init__("Another request goes on with this upload")
 
 
 class Gone(HoldallError):

@@ -38,7 +38,7 @@ class Ingest:
     ) -> None:
         self._policies = policies
         self._storages = storages
-        self._sniffer = sniffer
+        self.sniffer = sniffer
 
     def admit(self, caller: Caller, declared: Declaration) -> "Intake":
         """Begin a file, or refuse it before any byte is read.
@@ -46,7 +46,7 @@ class Ingest:
         Raises NotSignedIn, CollectionNotFound and TooLarge.
         """
         state, policy = self.judge(caller, declared)
-        return Intake(state, policy, self._storages[policy.backend], self._sniffer, declared)
+        return Intake(state, policy, self._storages[policy.backend], self.sniffer, declared)
 
     def judge(self, caller: Caller, declared: Declaration) -> tuple[IntakeState, Policy]:
         """Return the first state of a file and the policy it is under. Raises as `admit` does."""

@@ -17,7 +17,7 @@ from typing import Any, Protocol, Self
 from typing_extensions import Buffer
 
 from services.digests import ExpectedDigest, RunningDigests
-from services.mimetype import SNIFFED, Sniffer
+from services.mimetype import SNIFFED, UNKNOWN, Sniffer
 from services.policy import Policy
 from storage.base import ObjectInfo
 
@@ -60,6 +60,10 @@ class IntakeState:
         """Return the state as JSON takes it."""
         values = {name: getattr(self, name) for name in self.__slots__}
         return values | {"version": 1, "head": base64.b64encode(self.head).decode()}
+
+    def without_sniffing(self) -> Self:
+        """Return the state of a piece of a file, whose type its own bytes cannot tell."""
+        return replace(self, content_type=UNKNOWN)
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Self:

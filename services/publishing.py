@@ -36,17 +36,18 @@ log = logging.getLogger("holdall.publishing")
 class Retry:
     """A client's name for one upload, and what tells its request from others."""
 
+    owner: str
     key: str
     request: str
 
     @classmethod
-    def named(cls, key: str | None, request: str) -> "Retry | None":
+    def named(cls, caller: Caller, key: str | None, request: str) -> "Retry | None":
         """Read an Idempotency-Key; None when there is none. Raises InvalidField."""
         if key is None:
             return None
         if not 0 < len(key) <= 255 or not key.isascii() or not key.isprintable():
             raise InvalidField("Idempotency-Key is not 1 to 255 printable ASCII characters")
-        return cls(key, request)
+        return cls(caller.owner or "", key, request)
 
 
 class Publishing:
@@ -55,7 +56,7 @@ class Publishing:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def earlier(self, caller: Caller, retry: Retry | None) -> list[FileInfo] | None:
+    def earlier(self, retry: Retry | None) -> list[FileInfo] | None:
         """Return the files of the request that `retry` repeats, or None when it is the first.
 
         Raises KeyReused when the key came with another request, and FileNotFound when what it
@@ -64,7 +65,7 @@ class Publishing:
         if retry is None:
             return None
         query = select(IdempotencyKey.request, IdempotencyKey.file_ids).where(
-            IdempotencyKey.owner == (caller.owner or ""),
+            IdempotencyKey.owner == retry.owner,
             IdempotencyKey.key == retry.key,
             IdempotencyKey.expires_at > now(),
         )
@@ -82,7 +83,6 @@ class Publishing:
 
     def publish(
         self,
-        caller: Caller,
         intakes: Sequence[Publishable],
         retry: Retry | None = None,
         also: Callable[[Session], None] = lambda session: None,
@@ -97,7 +97,7 @@ class Publishing:
         try:
             with self._database.write() as session:
                 if retry is not None:
-                    self._remember(session, caller, retry, rows)
+                    self._remember(session, retry, rows)
                 session.execute(insert(File), rows)
                 sizes = ((row["collection"], row["owner"], row["size"]) for row in rows)
                 count(session, sizes, sign=1)
@@ -106,7 +106,7 @@ class Publishing:
                 for intake in intakes:
                     intake.keep()
         except IntegrityError:
-            first = self.earlier(caller, retry)
+            first = self.earlier(retry)
             if first is None:
                 raise
             return first
@@ -114,20 +114,17 @@ class Publishing:
             log.info("file published", extra={name: row[name] for name in _LOGGED})
         return [_shown(row) for row in rows]
 
-    def _remember(
-        self, session: Session, caller: Caller, retry: Retry, rows: Sequence[dict[str, Any]]
-    ) -> None:
-        owner = caller.owner or ""
+    def _remember(self, session: Session, retry: Retry, rows: Sequence[dict[str, Any]]) -> None:
         session.execute(
             delete(IdempotencyKey).where(
-                IdempotencyKey.owner == owner,
+                IdempotencyKey.owner == retry.owner,
                 IdempotencyKey.key == retry.key,
                 IdempotencyKey.expires_at <= now(),
             )
         )
         session.execute(
             insert(IdempotencyKey).values(
-                owner=owner,
+                owner=retry.owner,
                 key=retry.key,
                 request=retry.request,
                 file_ids=[row["id"] for row in rows],

@@ -7,11 +7,11 @@ can be taken from gunicorn's socket straight into a buffer of ours, they are: th
 copies of each byte.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol, TypeVar
 
 from flask import Flask, Request, Response, request
-from gunicorn.http.body import LengthReader
+from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.errors import ChunkMissingTerminator, NoMoreData, ParseException
 
 from services.digests import RunningDigests
@@ -22,6 +22,7 @@ from services.errors import (
     TruncatedBody,
     UnsupportedBody,
 )
+from views.waiting import patient
 
 T = TypeVar("T", bound=memoryview | bytes)
 
@@ -40,22 +41,29 @@ class RequestBody:
         self._environ = asked.environ
         self.length = _declared_length(asked)
         socket = self._environ.get("gunicorn.socket")
+        self._timeout = timeout
         if socket is not None:
             socket.settimeout(timeout)
 
-    def chunks(self) -> Iterator[memoryview | bytes]:
+    def chunks(self, idle: Callable[[], None] | None = None) -> Iterator[memoryview | bytes]:
         """Yield the body in pieces of at most CHUNK bytes, each good until the next but one.
 
+        `idle` is called now and then, also while nothing comes; what it raises ends the body.
         Raises TruncatedBody, MalformedBody and StalledBody.
         """
-        return self._checked(self._pieces(_TwoBuffers))
+        socket = self._environ.get("gunicorn.socket")
+        if idle is not None and socket is not None:
+            with patient(self._environ, socket, idle, self._timeout) as waiting:
+                yield from self._checked(self._pieces(_TwoBuffers, waiting))
+        else:
+            yield from self._checked(self._pieces(_TwoBuffers, socket))
 
     def own_chunks(self, digests: RunningDigests | None = None) -> Iterator[bytes]:
         """Yield the body in pieces that stay as they are, and let `digests` run along.
 
         Raises as `chunks` does.
         """
-        for piece in self._checked(self._pieces(_Fresh)):
+        for piece in self._checked(self._pieces(_Fresh, self._environ.get("gunicorn.socket"))):
             if digests is not None:
                 digests.update(piece)
             yield bytes(piece)
@@ -73,19 +81,19 @@ class RequestBody:
                 raise TruncatedBody("The body ended before its last chunk") from error
             raise MalformedBody("The chunks of the body are malformed") from error
 
-    def _pieces(self, receive: type["Receiver"]) -> Iterator[memoryview | bytes]:
+    def _pieces(self, receive: type["Receiver"], socket: Any) -> Iterator[memoryview | bytes]:
         if self.length is None:
-            yield from iter(lambda: self._environ["wsgi.input"].read(FROM_STREAM), b"")
+            yield from _from_chunks(self._environ["wsgi.input"])
             return
         left = self.length
-        for piece in self._known_length(receive):
+        for piece in self._known_length(receive, socket):
             left -= len(piece)
             yield piece
         if left:
             raise TruncatedBody(f"The body ended {left} bytes before its Content-Length")
 
-    def _known_length(self, receive: type["Receiver"]) -> Iterator[memoryview | bytes]:
-        stream, socket = self._environ["wsgi.input"], self._environ.get("gunicorn.socket")
+    def _known_length(self, receive: type["Receiver"], socket: Any) -> Iterator[memoryview | bytes]:
+        stream = self._environ["wsgi.input"]
         reader = getattr(stream, "reader", None)
         if socket is not None and isinstance(reader, LengthReader):
             return _from_socket(reader, receive(socket, reader.length))
@@ -120,6 +128,16 @@ def _declared_length(asked: Request) -> int | None:
     if length is None:
         raise LengthRequired("Send a Content-Length, or the body in chunks")
     return length
+
+
+def _from_chunks(stream: Any) -> Iterator[bytes]:
+    """Read a chunked body as it comes: gunicorn's own `read` waits until it has what is asked."""
+    reader = getattr(stream, "reader", None)
+    if not isinstance(reader, ChunkedReader):
+        yield from iter(lambda: stream.read(FROM_STREAM), b"")
+        return
+    while first := reader.read(1):
+        yield first + reader.read(reader.buf.tell())
 
 
 def _from_stream(stream: Any, left: int) -> Iterator[bytes]:

@@ -33,8 +33,8 @@ def create(query: UploadQuery) -> Response:
         raise NoFileProvided
     boundary = boundary_of(request.headers["Content-Type"])
     body = _body()
-    retry = _retry()
-    if earlier := parts.publishing.earlier(who, retry):
+    retry = _retry(who)
+    if earlier := parts.publishing.earlier(retry):
         return _created(earlier)
     expected = from_headers(_lowercase_headers())
     whole = RunningDigests.of(digest.algorithm for digest in expected) if expected else None
@@ -46,7 +46,7 @@ def create(query: UploadQuery) -> Response:
         upload.take(read_form(chunks, boundary, most_files=parts.settings.max_upload_files))
         if whole is not None:
             whole.verify(expected)
-        return _published(who, upload.files, retry)
+        return _published(upload.files, retry)
 
 
 def put(path: UploadPath, query: UploadQuery) -> Response:
@@ -57,8 +57,8 @@ def put(path: UploadPath, query: UploadQuery) -> Response:
         # RFC 9110 §14.5: a server that does not do partial PUT must not take it for a whole one.
         raise MalformedBody("Content-Range is not supported here: send the whole file")
     body = _body()
-    retry = _retry()
-    if earlier := parts.publishing.earlier(who, retry):
+    retry = _retry(who)
+    if earlier := parts.publishing.earlier(retry):
         return _created(earlier)
     digests = from_headers(_lowercase_headers())
     declared = Declaration(
@@ -72,23 +72,25 @@ def put(path: UploadPath, query: UploadQuery) -> Response:
         for chunk in body.chunks():
             intake.feed(chunk)
         intake.inspect()
-        return _published(who, [intake], retry)
+        return _published([intake], retry)
 
 
 def _body() -> RequestBody:
     return RequestBody(request, timeout=services().settings.body_timeout)
 
 
-def _retry() -> Retry | None:
-    return Retry.named(request.headers.get("Idempotency-Key"), f"{request.method} {request.path}")
+def _retry(who: Caller) -> Retry | None:
+    return Retry.named(
+        who, request.headers.get("Idempotency-Key"), f"{request.method} {request.path}"
+    )
 
 
 def _lowercase_headers() -> dict[str, str]:
     return {name.lower(): value for name, value in request.headers}
 
 
-def _published(who: Caller, intakes: list[Intake], retry: Retry | None) -> Response:
-    files = services().publishing.publish(who, intakes, retry)
+def _published(intakes: list[Intake], retry: Retry | None) -> Response:
+    files = services().publishing.publish(intakes, retry)
     metrics.PUBLISHED.inc(len(files))
     metrics.RECEIVED.inc(sum(file.size for file in files))
     return _created(files)
