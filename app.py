@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from config.secrets import secret_in
 from models import db
 from services import cors
 from services.database import Database, engine_options, prepare_engine, upgrade_lock
+from services.expiry import Expiry
 from services.files import Files
 from services.ingest import Ingest
 from services.listing import Listing
@@ -27,12 +29,14 @@ from services.mimetype import Sniffer
 from services.policy import Limits, Policies
 from services.probes import Probes
 from services.publishing import Publishing
+from services.resumable import Uploads
 from storage import open_storage
 from storage.aio import AsyncStorage
 from storage.base import Storage
 from storage.errors import StorageError
-from views import body, errors, observing, schemas
+from views import body, errors, observing, schemas, tus
 from views.current import EXTENSION, Services
+from views.json_body import StrictRequest
 from views.proxies import TrustedProxies
 
 VERSION = "0.1.0"
@@ -41,6 +45,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 class Holdall(OpenAPI):
     """A Flask application whose asynchronous views share one event loop a process."""
+
+    request_class = StrictRequest
 
     def __init__(self, loop: EventLoop) -> None:
         super().__init__(
@@ -62,6 +68,11 @@ class Holdall(OpenAPI):
 
         return run
 
+    def begin_background_work(self) -> None:
+        """Begin what goes on beside requests; a server calls it in each worker, after the fork."""
+        services: Services = self.extensions[EXTENSION]
+        services.expiry.start()
+
 
 def create_app(settings: Settings | None = None) -> Holdall:
     """Make the application: folders and tables that are missing are made too.
@@ -74,6 +85,7 @@ def create_app(settings: Settings | None = None) -> Holdall:
     app.config["SECRET_KEY"] = settings.secret_key.get_secret_value() or secret_in(
         settings.data_dir
     )
+    app.url_map.merge_slashes = False  # a redirect would go to whatever host the request names
     app.json.sort_keys = False  # type: ignore[attr-defined]
     database = _open_database(app, settings)
     storages = open_storages(settings)
@@ -81,6 +93,7 @@ def create_app(settings: Settings | None = None) -> Holdall:
     errors.register(app)
     observing.register(app)
     body.register(app)
+    tus.register(app)
     routes.register(app)
     _allow_origins(app, settings)
     if settings.trusted_proxies:
@@ -136,13 +149,28 @@ def _services(
         allowed_types=settings.allowed_types,
         default_backend=settings.storage_backend,
     )
+    policies = Policies(database, limits)
+    ingest = Ingest(policies, storages, Sniffer())
+    publishing = Publishing(database)
+    files = Files(database, storages)
+    uploads = Uploads(
+        database,
+        policies,
+        storages,
+        ingest,
+        publishing,
+        files,
+        expires_in=timedelta(seconds=settings.upload_expires_in),
+    )
     return Services(
         settings=settings,
         storages=storages,
         loop=loop,
-        ingest=Ingest(Policies(database, limits), storages, Sniffer()),
-        publishing=Publishing(database),
-        files=Files(database, storages),
+        ingest=ingest,
+        publishing=publishing,
+        files=files,
+        uploads=uploads,
+        expiry=Expiry(database, uploads, interval=settings.sweep_interval),
         listing=Listing(database),
         probes=Probes(
             database, {name: AsyncStorage(storage) for name, storage in storages.items()}

@@ -7,7 +7,7 @@ from typing import Any
 from flask_openapi3.models.tag import Tag
 from flask_openapi3.openapi import OpenAPI
 
-from views import delivery, files, health, metrics, openapi, uploads
+from views import delivery, files, health, metrics, openapi, tus, uploads
 from views import schemas as shape
 from views.documentation import BODY, FORM, answers
 
@@ -49,6 +49,10 @@ PLAIN = (
     ("/uploads/<file_id>/<path:filename>", delivery.serve, ("GET", "HEAD")),
     ("/uploads/<file_id>", delivery.preflight, ("OPTIONS",)),
     ("/uploads/<file_id>/<path:filename>", delivery.preflight, ("OPTIONS",)),
+    ("/api/tus", tus.options, ("OPTIONS",)),
+    ("/api/tus", tus.create, ("POST",)),
+    ("/api/tus/<upload_id>", tus.options, ("OPTIONS",)),
+    ("/api/tus/<upload_id>", tus.resource, ("HEAD", "PATCH", "DELETE", "POST")),
     ("/metrics", metrics.metrics, ("GET",)),
     ("/api/openapi.json", openapi.document, ("GET",)),
     ("/api/docs", openapi.page, ("GET",)),

@@ -38,6 +38,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return application(environ, start_response)
 
         self.wsgi: Any = wsgi
+        begin = getattr(application, "begin_background_work", None)
+        if begin is not None:
+            begin()
 
     def handle(self, conn: Any) -> Any:
         begin = type(conn).init

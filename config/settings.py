@@ -99,6 +99,15 @@ class Settings(BaseSettings):
     body_timeout: float = Field(
         30.0, gt=0, le=3600, description="Seconds without a byte after which an upload is given up."
     )
+    upload_expires_in: int = Field(
+        86_400,
+        ge=60,
+        le=30 * 86_400,
+        description="Seconds without a byte after which a resumable upload is dropped.",
+    )
+    sweep_interval: float = Field(
+        60.0, ge=1, le=86_400, description="Seconds between two looks for expired uploads."
+    )
     durability: Literal["fsync", "os"] = Field(
         "fsync",
         description="`fsync`: on disk before it is acknowledged. `os`: when the system likes.",

@@ -48,6 +48,8 @@ EXPOSED_HEADERS: Final = (
     "Upload-Concat",
     "Upload-Expires",
     "Upload-Complete",
+    "Upload-File-Id",
+    "Upload-File-Url",
     "Upload-Limit",
     "Upload-Draft-Interop-Version",
     "Tus-Resumable",

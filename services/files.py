@@ -22,6 +22,7 @@ from services.metadata import merged
 from services.stored import StoredFile
 from storage.base import Storage
 from storage.errors import StorageError
+from storage.keys import is_random_name
 
 log = logging.getLogger("holdall.files")
 
@@ -111,6 +112,12 @@ _DELIVERY: Select[*tuple[Any, ...]] = (
 )
 
 
+def _require_id(file_id: str) -> None:
+    """Raise FileNotFound for what is no id; a database may choke on it instead of finding none."""
+    if not is_random_name(file_id):
+        raise FileNotFound
+
+
 class Files:
     """The use cases on files that exist."""
 
@@ -120,6 +127,8 @@ class Files:
 
     def for_delivery(self, file_id: str) -> StoredFile | None:
         """Return what delivery needs of a file, whoever asks, or None when there is none."""
+        if not is_random_name(file_id):
+            return None
         with self._database.engine.connect() as connection:
             row = connection.execute(_DELIVERY, {"id": file_id}).first()
         return None if row is None else StoredFile(*row)
@@ -127,6 +136,7 @@ class Files:
     def get(self, caller: Caller, file_id: str) -> FileInfo:
         """Return one file. Raises NotSignedIn and FileNotFound."""
         caller.require("read")
+        _require_id(file_id)
         query = select(*SHOWN).where(File.id == file_id, is_live(), belongs_to(caller))
         with self._database.read() as session:
             row = session.execute(query).first()
@@ -147,6 +157,7 @@ class Files:
         Raises NotSignedIn, FileNotFound and InvalidField.
         """
         caller.require("write")
+        _require_id(file_id)
         visible = (File.id == file_id, is_live(), belongs_to(caller))
         with self._database.write() as session:
             kept = session.execute(select(File.annotations).where(*visible).with_for_update())
@@ -179,7 +190,7 @@ class Files:
         """
         caller.require("delete")
         statement: Delete = delete(File).where(
-            File.id.in_(file_ids), File.state == "ready", belongs_to(caller)
+            File.id.in_(filter(is_random_name, file_ids)), File.state == "ready", belongs_to(caller)
         )
         gone = statement.returning(
             File.id, File.backend, File.key, File.collection, File.owner, File.size

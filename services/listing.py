@@ -6,7 +6,6 @@ words the beginning of the name.
 """
 
 import base64
-import binascii
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -159,11 +158,13 @@ def _position(cursor: str, sort: str) -> tuple[str | int, int]:
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         made_for, value, number = json.loads(base64.urlsafe_b64decode(padded))
-    except (ValueError, TypeError, binascii.Error) as error:
+        str(value).encode()
+    except (ValueError, TypeError, RecursionError) as error:
         raise InvalidField("cursor is not one that a list gave") from error
     wanted = str if sort.removeprefix("-") == "name" else int
     if made_for != sort or type(number) is not int or type(value) is not wanted:
         raise InvalidField("cursor belongs to a list in another order")
-    if any(isinstance(part, int) and not 0 <= part < 2**63 for part in (value, number)):
+    in_range = all(0 <= part < 2**63 for part in (value, number) if isinstance(part, int))
+    if not in_range or "\0" in str(value):
         raise InvalidField("cursor is not one that a list gave")
     return value, number

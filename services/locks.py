@@ -83,24 +83,25 @@ class Locks:
         self._database = database
 
     @contextmanager
-    def hold(self, upload_id: str) -> Iterator[Hold]:
+    def hold(self, upload_id: str, *, patience: float = PATIENCE) -> Iterator[Hold]:
         """Hold an upload for the block, once whoever holds it has let go.
 
-        Raises FileNotFound when there is none, and Locked when the holder does not let go.
+        Raises FileNotFound when there is none, and Locked when the holder does not let go within
+        `patience` seconds.
         """
         holder = random_name()
-        self._acquire(upload_id, holder)
+        self._acquire(upload_id, holder, patience)
         try:
             yield Hold(self._database, upload_id, holder)
         finally:
             self._release(upload_id, holder)
 
-    def _acquire(self, upload_id: str, holder: str) -> None:
-        deadline = time.monotonic() + PATIENCE
+    def _acquire(self, upload_id: str, holder: str, patience: float) -> None:
+        deadline = time.monotonic() + patience
         asked = 0.0
         while not self._take(upload_id, holder):
             moment = time.monotonic()
-            if moment > deadline:
+            if moment >= deadline:
                 raise Locked("Another request is still at work on this upload")
             if moment - asked > _ASK_EVERY:
                 self._ask(upload_id)

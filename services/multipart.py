@@ -9,6 +9,7 @@ copy, so that it takes linear time whatever the content. What the parts mean is 
 business.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -20,6 +21,7 @@ LONGEST_HEADERS: Final = 16 * 1024
 """Bytes that the headers of one part have at the most."""
 
 MOST_HEADERS: Final = 16
+_FORBIDDEN: Final = re.compile(rb"[\0\r\n]")
 MOST_PADDING: Final = 256
 
 
@@ -95,7 +97,8 @@ class MultipartParser:
             return
         line, found, _ = self._rest.partition(b"\r\n")
         # Blanks may pad the line; a half of what is waited for is no error yet.
-        if line.strip(b" \t") not in (b"", b"\r", b"-") or len(line) > MOST_PADDING:
+        halves = (b"",) if found else (b"", b"\r", b"-")
+        if line.strip(b" \t") not in halves or len(line) > MOST_PADDING:
             raise MalformedBody("A boundary of the form has something behind it")
         if found:
             self._pass(len(line) + 2, _State.HEADERS)
@@ -153,7 +156,7 @@ def _parsed(block: bytes) -> dict[str, str]:
     headers = {}
     for line in lines:
         name, colon, value = line.decode("utf-8", "replace").partition(":")
-        if not colon or not name or name != name.strip() or b"\n" in line:
+        if not colon or not name or name != name.strip() or _FORBIDDEN.search(line):
             raise MalformedBody("A part of the form has a malformed header")
         headers[name.lower()] = value.strip(" \t")
     return headers

@@ -59,8 +59,10 @@ class Policies:
 
     def of(self, name: str) -> Policy:
         """Return the policy of collection `name`. Raises CollectionNotFound."""
-        with self._database.read() as session:
-            row = session.scalar(select(Collection).where(Collection.name == name))
+        row = None
+        if "\0" not in name:  # which PostgreSQL has no text for
+            with self._database.read() as session:
+                row = session.scalar(select(Collection).where(Collection.name == name))
         if row is None:
             raise CollectionNotFound(f"No collection is called {name[:64]!r}")
         limits = self._limits

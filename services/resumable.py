@@ -249,14 +249,39 @@ class Uploads:
             info = _info(row)
         return info
 
+    def expire(self, upload_id: str) -> bool:
+        """Drop an upload that has expired, and say whether it was; one that is whole is finished.
+
+        Raises Locked while somebody is at work on it.
+        """
+        with self._locks.hold(upload_id, patience=0) as hold:
+            row = self._row(upload_id)
+            if row is None or row.expires_at is None or row.expires_at > now():
+                return False
+            if row.state == FINISHING:
+                self._finish(hold, row)
+            becomes_nothing = row.state == OPEN or row.protocol_state["role"] == PART
+            with self._database.write() as session:
+                if becomes_nothing:
+                    hold.change(session, state=EXPIRED, ingest_state={}, storage_state={})
+                else:
+                    session.execute(delete(Upload).where(Upload.id == upload_id))
+        if becomes_nothing:
+            self._free(row)
+        log.info("upload expired", extra={"upload": upload_id, "offset": row.offset})
+        return becomes_nothing
+
     def _find(self, caller: Caller, upload_id: str) -> None:
         """Refuse before any wait what the caller may not see or what is over."""
         caller.require("write")
         self._load(caller, upload_id)
 
-    def _load(self, caller: Caller, upload_id: str) -> Upload:
+    def _row(self, upload_id: str) -> Upload | None:
         with self._database.read() as session:
-            row = session.get(Upload, upload_id)
+            return session.get(Upload, upload_id)
+
+    def _load(self, caller: Caller, upload_id: str) -> Upload:
+        row = self._row(upload_id)
         if row is None or (row.owner != caller.owner and "admin" not in caller.scopes):
             raise FileNotFound
         if row.state == EXPIRED or (row.expires_at is not None and row.expires_at <= now()):

@@ -98,7 +98,7 @@ def creation(headers: Mapping[str, str], *, has_body: bool, prefix: str = PREFIX
         raise NotPermitted("A final upload takes no bytes")
     metadata = headers.get("upload-metadata", "").strip(" \t")
     return Creation(
-        length=_no_length(headers) if parts else _declared_length(headers),
+        length=_declared_length(headers, final=bool(parts)),
         metadata=parse_metadata(metadata),
         metadata_header=metadata or None,
         partial=partial,
@@ -237,19 +237,17 @@ def _concat(value: str | None, prefix: str) -> tuple[bool, tuple[str, ...]]:
     return False, tuple(match[1] for match in matches if match)
 
 
-def _declared_length(headers: Mapping[str, str]) -> int | None:
+def _declared_length(headers: Mapping[str, str], *, final: bool) -> int | None:
     length = _decimal(headers, "Upload-Length")
     deferred = headers.get("upload-defer-length")
     if deferred is not None and deferred.strip(" \t") != "1":
         raise InvalidField("Upload-Defer-Length is not 1")
-    if (length is None) == (deferred is None):
+    given = (length is not None) + (deferred is not None)
+    if final and given:
+        raise InvalidField("Upload-Length does not go with a final upload, which has its parts'")
+    if not final and given != 1:
         raise InvalidField("Upload-Length or Upload-Defer-Length is needed, and not both")
     return length
-
-
-def _no_length(headers: Mapping[str, str]) -> None:
-    if "upload-length" in headers or "upload-defer-length" in headers:
-        raise InvalidField("Upload-Length does not go with a final upload: it has its parts'")
 
 
 def _decimal(headers: Mapping[str, str], name: str) -> int | None:

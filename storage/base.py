@@ -214,11 +214,16 @@ class Appender(Protocol):
     """Bytes being added at the end of an unfinished object, used as a context manager.
 
     Leaving without `keep` or `complete` goes back to the state it began with: what was written is
-    dropped, or overwritten by the next append.
+    dropped, or overwritten by the next append. After a method has raised, it is good only for
+    leaving.
     """
 
     def write(self, data: Buffer, /) -> None:
-        """Append `data`; it is consumed before this returns. Raises StorageError."""
+        """Append `data`; it is consumed before this returns and may be reused.
+
+        Raises StorageFull, StorageUnavailable, or ObjectNotFound when the unfinished object was
+        discarded meanwhile; so do `keep` and `complete`.
+        """
 
     def keep(self) -> Appended:
         """Make all that was written durable, and end this append; more will come."""
@@ -254,7 +259,9 @@ class Resumable(Protocol):
 
         Bytes beyond it, left by an append that was never kept, are dropped. Raises
         ObjectNotFound when the unfinished object is gone, IntegrityError when it holds less than
-        `offset` bytes, and StorageUnavailable, also while another process is still appending.
+        `offset` bytes or the state stands for another count, and ValueError for a state that is
+        complete. Raises StorageUnavailable, also while something else is still appending, where
+        the backend can tell; where it cannot, `finish` raises rather than mix the bytes of two.
         """
 
     def finish(self, key: str, state: State, size: int) -> ObjectInfo:
@@ -262,8 +269,11 @@ class Resumable(Protocol):
 
         May be called again when it is not known whether an earlier call took effect: it looks
         whether the object that this very upload made is there. Raises ObjectNotFound when neither
-        the object nor its unfinished bytes are there.
+        the object nor its unfinished bytes are there, IntegrityError when the bytes are not the
+        `size` ones that were kept, and ValueError for a state that is not complete.
         """
 
     def discard(self, key: str, state: State) -> None:
-        """Remove what is stored of an unfinished object. That nothing is there is no error."""
+        """Remove what is stored of an unfinished object, also by appends that never came to
+        `keep`. That nothing is there is no error; a finished object stays.
+        """

@@ -19,6 +19,7 @@ from storage.errors import ObjectNotFound, StorageError, StorageFull, StorageUna
 from storage.keys import validated
 
 _TEMPORARY: Final = ".tmp"
+_UNFINISHED: Final = ".unfinished"
 _OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _FOLDER_MODE: Final = 0o750  # a front server in the same group may read what it is told to send
@@ -83,10 +84,22 @@ class Folders:
         block are translated too.
         """
         shard, name = validated(key).split("/")
+        with self._opened(shard, make) as folder:
+            yield folder, name
+
+    @contextmanager
+    def unfinished(self, key: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+        """Turn `key` in the same way into where its object grows until it is finished."""
+        name = validated(key).replace("/", ".")
+        with self._opened(_UNFINISHED, make) as folder:
+            yield folder, name
+
+    @contextmanager
+    def _opened(self, name: str, make: bool) -> Iterator[int]:
         with changing if make else finding:
-            folder = self._made_shard(shard) if make else self.open_shard(shard)
+            folder = self._made_shard(name) if make else self.open_shard(name)
             try:
-                yield folder, name
+                yield folder
             finally:
                 os.close(folder)
 

@@ -13,6 +13,7 @@ from storage.errors import InvalidKey
 
 _ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
 _NAME_LENGTH: Final = 26
+_RANDOM_NAME: Final = re.compile(rf"[a-z2-7]{{{_NAME_LENGTH}}}", re.ASCII)
 _KEY: Final = re.compile(r"[0-9a-z]{2}/[0-9a-z]{1,64}", re.ASCII)
 
 
@@ -20,6 +21,11 @@ def random_name() -> str:
     """Return 130 random bits as 26 characters of lowercase base32 (RFC 4648 §6)."""
     bits = secrets.randbits(5 * _NAME_LENGTH)
     return "".join(_ALPHABET[bits >> shift & 31] for shift in range(0, 5 * _NAME_LENGTH, 5))
+
+
+def is_random_name(text: str) -> bool:
+    """Say whether `text` is one that random_name could have returned."""
+    return _RANDOM_NAME.fullmatch(text) is not None
 
 
 def new_key() -> str:

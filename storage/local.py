@@ -1,7 +1,8 @@
 """Objects as plain files under one folder of a local disk.
 
 A key `k7/k7q2…` is the file `k7/k7q2…` under the root. What is being written lies in `.tmp` beside
-the folders, so that a commit is one rename; a process that is killed leaves its file there.
+the folders, so that a commit is one rename; a process that is killed leaves its file there. What is
+written in several appends lies in `.unfinished` (see `storage.local_resumable`).
 
 It knows files, and must not know what the bytes mean or who asks for them.
 """
@@ -13,19 +14,18 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import unquote, urlsplit
 
-from typing_extensions import Buffer
-
 from storage.base import CHUNK_SIZE, ObjectInfo
 from storage.errors import InvalidKey, ObjectNotFound, StorageError, StorageUnavailable
+from storage.files import FileWriter, describe
 from storage.folders import Folders, changing, finding, list_names
 from storage.keys import validated
+from storage.local_resumable import LocalResumable
 from storage.selftest import prove
 
 _SHARD: Final = re.compile(r"[0-9a-z]{2}", re.ASCII)
@@ -34,11 +34,11 @@ _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _NO_RANGE_COPY: Final = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EXDEV})
 
 
-class LocalStorage:
+class LocalStorage(LocalResumable):
     """The storage in the folder `root`; `durable` fsyncs before a commit or a delete returns."""
 
     def __init__(self, root: Path, durable: bool = True) -> None:
-        self._folders = Folders(root, durable)
+        super().__init__(Folders(root, durable))
 
     @classmethod
     def from_url(cls, url: str, *, durable: bool = True) -> Self:
@@ -65,7 +65,7 @@ class LocalStorage:
         with self._folders.place(key) as (folder, name):
             fd = os.open(name, _READ, dir_fd=folder)
             try:
-                info = _describe(key, os.fstat(fd))
+                info = describe(key, os.fstat(fd))
                 window = range(info.size)[start:stop]
                 if window.start:
                     os.lseek(fd, window.start, os.SEEK_SET)
@@ -76,7 +76,7 @@ class LocalStorage:
 
     def stat(self, key: str) -> ObjectInfo:
         with self._folders.place(key) as (folder, name):
-            return _describe(key, os.stat(name, dir_fd=folder, follow_symlinks=False))
+            return describe(key, os.stat(name, dir_fd=folder, follow_symlinks=False))
 
     def scan(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects; memory grows with the names of one folder, not of all."""
@@ -121,25 +121,16 @@ class LocalStorage:
         self._folders.close()
 
 
-class LocalWriter:
+class LocalWriter(FileWriter):
     """A temporary file that a commit renames into place."""
 
-    __slots__ = ("_fd", "_folders", "_key", "_temporary", "_usable")
+    __slots__ = ("_folders", "_key", "_temporary")
 
     def __init__(self, folders: Folders, key: str, temporary: str, fd: int) -> None:
+        super().__init__(fd)
         self._folders = folders
         self._key = key
         self._temporary = temporary
-        self._fd = fd
-        self._usable = True
-
-    def write(self, data: Buffer, /) -> None:
-        self._take_step()
-        with changing, memoryview(data).cast("B") as view:
-            written = os.write(self._fd, view)
-            while written < len(view):
-                written += os.write(self._fd, view[written:])
-        self._usable = True
 
     def append(self, body: "LocalBody") -> None:
         """Append all bytes of `body`, a file of the same disk."""
@@ -159,24 +150,11 @@ class LocalWriter:
         with changing:
             if self._folders.durable:
                 os.fsync(self._fd)
-            info = _describe(self._key, os.fstat(self._fd))
+            info = describe(self._key, os.fstat(self._fd))
             self._close()
             self._folders.settle(self._temporary, self._key)
         self._temporary = ""
         return info
-
-    def _take_step(self) -> None:
-        """Allow one more step, but none after one that failed: an fsync that failed may not be
-        tried again, because the kernel forgets the pages that it could not write.
-        """
-        if not self._usable:
-            raise ValueError("the writer was committed, was left, or has failed")
-        self._usable = False
-
-    def _close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
 
     def __enter__(self) -> Self:
         return self
@@ -238,20 +216,13 @@ class LocalBody:
         self.close()
 
 
-def _describe(key: str, found: os.stat_result) -> ObjectInfo:
-    if not stat.S_ISREG(found.st_mode):
-        raise StorageUnavailable("the storage's folder holds something else in an object's place")
-    etag = f"{found.st_mtime_ns:x}-{found.st_size:x}-{found.st_ino:x}"
-    return ObjectInfo(key, found.st_size, etag, datetime.fromtimestamp(found.st_mtime, UTC))
-
-
 def _look(folder: int, shard: str, name: str) -> Iterator[ObjectInfo]:
     """Yield what is at `name` if it is an object; deleted ones and foreign files are none."""
     with suppress(InvalidKey, FileNotFoundError):
         key = validated(f"{shard}/{name}")
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if stat.S_ISREG(found.st_mode):
-            yield _describe(key, found)
+            yield describe(key, found)
 
 
 def _copy_range(source: FileIO, target: int, size: int) -> int:

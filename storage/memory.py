@@ -12,8 +12,8 @@ from typing import BinaryIO, Self
 
 from typing_extensions import Buffer
 
-from storage.base import CHUNK_SIZE, ObjectInfo
-from storage.errors import ObjectNotFound
+from storage.base import CHUNK_SIZE, Appended, ObjectInfo, State
+from storage.errors import IntegrityError, ObjectNotFound, StorageUnavailable
 from storage.keys import validated
 from storage.selftest import prove
 
@@ -24,6 +24,8 @@ class MemoryStorage:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._objects: dict[str, tuple[ObjectInfo, bytes]] = {}
+        self._unfinished: dict[str, bytes] = {}
+        self._appending: set[str] = set()
 
     def create(self, key: str, *, content_type: str = "application/octet-stream") -> "MemoryWriter":
         return MemoryWriter(self, validated(key))
@@ -55,6 +57,52 @@ class MemoryStorage:
 
     def close(self) -> None:
         self._objects.clear()
+
+    def start(self, key: str, *, content_type: str, largest: int) -> State:
+        with self._lock:
+            self._unfinished.setdefault(validated(key), b"")
+        return {"size": 0, "complete": False}
+
+    def append(self, key: str, state: State, offset: int) -> "MemoryAppender":
+        if state["complete"]:
+            raise ValueError("an object that was completed takes no further bytes")
+        with self._lock:
+            if key not in self._unfinished:
+                raise ObjectNotFound("no unfinished object is stored at this key")
+            if offset != state["size"] or offset > len(self._unfinished[key]):
+                raise IntegrityError(f"the unfinished object has not {offset} bytes")
+            if key in self._appending:
+                raise StorageUnavailable("something else is still appending to the object")
+            self._appending.add(key)
+            return MemoryAppender(self, key, self._unfinished[key][:offset])
+
+    def finish(self, key: str, state: State, size: int) -> ObjectInfo:
+        if not state["complete"]:
+            raise ValueError("an object is finished from the state that `complete` returned")
+        with self._lock:
+            content = self._unfinished.get(key)
+        info = self.stat(key) if content is None else self.put(key, content[:size])
+        if info.size != size:
+            raise IntegrityError(f"the object has {info.size} bytes, not {size}")
+        with self._lock:
+            self._unfinished.pop(key, None)
+        return info
+
+    def discard(self, key: str, state: State) -> None:
+        with self._lock:
+            self._unfinished.pop(key, None)
+
+    def keep(self, key: str, content: bytes) -> None:
+        """Make `content` what is there of an unfinished object."""
+        with self._lock:
+            if key not in self._unfinished:
+                raise ObjectNotFound("the unfinished object was discarded meanwhile")
+            self._unfinished[key] = content
+
+    def leave(self, key: str) -> None:
+        """Let the next one append."""
+        with self._lock:
+            self._appending.discard(key)
 
     def put(self, key: str, content: bytes) -> ObjectInfo:
         """Make `content` the object at `key`."""
@@ -93,6 +141,42 @@ class MemoryWriter:
 
     def __exit__(self, *error: object) -> None:
         self._written.close()
+
+
+class MemoryAppender:
+    """Bytes that `keep` puts behind those that were there."""
+
+    def __init__(self, storage: MemoryStorage, key: str, before: bytes) -> None:
+        self._storage = storage
+        self._key = key
+        self._written = BytesIO()
+        self._written.write(before)
+
+    def write(self, data: Buffer, /) -> None:
+        self._written.write(data)
+
+    def keep(self) -> Appended:
+        return self._keep(complete=False)
+
+    def complete(self) -> Appended:
+        return self._keep(complete=True)
+
+    def _keep(self, *, complete: bool) -> Appended:
+        content = self._written.getvalue()
+        self._storage.keep(self._key, content)
+        self._end()
+        return Appended({"size": len(content), "complete": complete})
+
+    def _end(self) -> None:
+        if not self._written.closed:
+            self._written.close()
+            self._storage.leave(self._key)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end()
 
 
 class MemoryBody:

@@ -1,13 +1,16 @@
-"""The one Writer over any Multipart store: small objects in one request, large ones in parts.
+"""Bytes into a Multipart store, part by part, and the one Writer that stands on it.
 
-Parts are sent by a shared pool of threads while the next one is collected. Knows the contract and
-part buffers; the store behind it is known as `PartStore` only.
+A small object is one request, a larger one is sent in parts by a shared pool of threads while the
+next part is collected. Knows the contract and part buffers; the store behind it is known as
+`PartStore` only.
 """
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, wait
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Protocol, Self
@@ -79,55 +82,58 @@ class InFlight:
         wait(jobs)
 
 
-class PartWriter:
-    """A Writer that collects parts and sends each when it is full and more has arrived."""
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a process lends to all that send parts: threads, memory, and a folder for the rest."""
+
+    executor: Executor
+    budget: Budget
+    scratch: Path
+
+
+class PartStream(ABC):
+    """Bytes on their way into parts, each of which is sent when it is full and more has arrived.
+
+    It is what all that write in parts have in common; a subclass says how parts are cut, how
+    their upload begins, and what becomes of it at the end.
+    """
 
     def __init__(
         self,
         store: PartStore,
         key: str,
+        means: Means,
         *,
-        content_type: str,
-        part_size: int,
-        executor: Executor,
-        budget: Budget,
-        scratch: Path,
+        upload_id: str | None = None,
+        sent: int = 0,
     ) -> None:
         self._store = store
         self._key = key
-        self._content_type = content_type
-        self._part_size = part_size
-        self._executor = executor
-        self._budget = budget
-        self._scratch = scratch
-        self._in_flight = InFlight(executor)
+        self._means = means
+        self._in_flight = InFlight(means.executor)
         self._waiting: set[PartBuffer] = set()
-        self._number = 1
+        self._upload_id = upload_id
+        self._number = sent + 1
         self._part = self._new_part()
-        self._upload_id: str | None = None
         self._failure: BaseException | None = None
         self._done = False
 
-    def write(self, data: Buffer, /) -> None:
-        self._require_usable()
-        try:
-            self._in_flight.raise_failure()
-            with memoryview(data) as given, given.cast("B") as view:
-                self._collect(view)
-        except BaseException as exc:
-            self._failure = exc
-            raise
+    @abstractmethod
+    def _capacity(self, number: int) -> int:
+        """Return how large part `number` gets."""
 
-    def commit(self) -> ObjectInfo:
-        self._require_usable()
-        try:
-            info = self._finish()
-        except BaseException as exc:
-            self._failure = exc
-            raise
-        self._done = True
-        self._part.close()
-        return info
+    @abstractmethod
+    def _begin(self) -> str:
+        """Begin the upload that the parts belong to, and return its id."""
+
+    @abstractmethod
+    def _leave(self) -> None:
+        """Undo what is on the store, after the last act and with the memory of parts in flight."""
+
+    def write(self, data: Buffer, /) -> None:
+        with self._acting(), memoryview(data) as given, given.cast("B") as view:
+            self._in_flight.raise_failure()
+            self._collect(view)
 
     def __enter__(self) -> Self:
         return self
@@ -139,23 +145,35 @@ class PartWriter:
         trace: TracebackType | None,
         /,
     ) -> None:
-        if self._done:
-            return
+        if not self._done:
+            self._end()
+            self._leave()
+
+    @contextlib.contextmanager
+    def _acting(self) -> Iterator[None]:
+        """Allow one more act, but none after one that failed or after the end."""
+        if self._done or self._failure is not None:
+            raise ValueError("nothing more can be written: it was ended, left, or failed before")
+        try:
+            yield
+        except BaseException as exc:
+            self._failure = exc
+            raise
+
+    def _end(self) -> None:
         self._done = True
         self._part.close()
-        if self._upload_id is not None and isinstance(self._failure, StorageUnavailable):
-            # A store that hangs would make the caller wait a second time.
-            self._executor.submit(self._discard, self._upload_id)
-        elif self._upload_id is not None:
-            self._discard(self._upload_id)
 
-    def _require_usable(self) -> None:
-        if self._done or self._failure is not None:
-            raise ValueError("the writer is committed, left, or failed before")
+    def _clean(self, job: Callable[[], None]) -> None:
+        """Do `job` now, or later if the store is away: a caller should not wait a second time."""
+        if isinstance(self._failure, StorageUnavailable):
+            self._means.executor.submit(job)
+        else:
+            job()
 
     def _new_part(self) -> PartBuffer:
-        capacity = part_capacity(self._part_size, self._number)
-        return PartBuffer(capacity, budget=self._budget, scratch=self._scratch)
+        capacity = self._capacity(self._number)
+        return PartBuffer(capacity, budget=self._means.budget, scratch=self._means.scratch)
 
     def _collect(self, view: memoryview) -> None:
         while view:
@@ -174,8 +192,10 @@ class PartWriter:
             self._in_flight.settle_one()
 
     def _send(self) -> None:
+        if self._number > self._store.maximum_parts:
+            raise StorageError("the object has more parts than the store takes")
         if self._upload_id is None:
-            self._upload_id = self._store.begin(self._key, content_type=self._content_type)
+            self._upload_id = self._begin()
         part, number, upload_id = self._part, self._number, self._upload_id
         self._waiting.add(part)
         self._in_flight.submit(lambda: self._put(upload_id, number, part))
@@ -189,16 +209,50 @@ class PartWriter:
             part.close()
             self._waiting.discard(part)
 
+    def _drop_parts(self) -> None:
+        """Wait until no part is on its way: one that lands later would do harm on the store."""
+        self._in_flight.drop()
+        for part in list(self._waiting):
+            part.close()
+
+    def _abort(self, upload_id: str) -> None:
+        with contextlib.suppress(StorageError):
+            self._store.abort(self._key, upload_id)
+
+
+class PartWriter(PartStream):
+    """A Writer of one object."""
+
+    def __init__(
+        self, store: PartStore, key: str, means: Means, *, content_type: str, part_size: int
+    ) -> None:
+        self._content_type = content_type
+        self._part_size = part_size
+        super().__init__(store, key, means)
+
+    def commit(self) -> ObjectInfo:
+        with self._acting():
+            info = self._finish()
+        self._end()
+        return info
+
     def _finish(self) -> ObjectInfo:
         if self._upload_id is None:
             return self._store.put(self._key, self._part.reader(), content_type=self._content_type)
         self._send()
         return self._store.complete(self._key, self._upload_id, self._in_flight.settle())
 
+    def _capacity(self, number: int) -> int:
+        return part_capacity(self._part_size, number)
+
+    def _begin(self) -> str:
+        return self._store.begin(self._key, content_type=self._content_type)
+
+    def _leave(self) -> None:
+        upload_id = self._upload_id
+        if upload_id is not None:
+            self._clean(lambda: self._discard(upload_id))
+
     def _discard(self, upload_id: str) -> None:
-        """Abort once no part is on its way: one that lands later would stay on the store."""
-        self._in_flight.drop()
-        for part in list(self._waiting):
-            part.close()
-        with contextlib.suppress(StorageError):
-            self._store.abort(self._key, upload_id)
+        self._drop_parts()
+        self._abort(upload_id)

@@ -143,7 +143,8 @@ class PartBuffer:
         """
         if self._file is None and self._taken >= self.size + len(data):
             if self._memory is None:
-                self._memory = mmap.mmap(-1, self.capacity, flags=_OUR_OWN)
+                size = min(self.capacity, self._budget.limit)
+                self._memory = mmap.mmap(-1, size, flags=_OUR_OWN)
             self._memory[self.size : self.size + len(data)] = data
         else:
             try:

@@ -1,4 +1,4 @@
-"""Objects in an S3-compatible store. The only module that knows boto3 and botocore.
+"""Objects in an S3-compatible store.
 
 It differs from the contract of `storage.base` in these points:
 
@@ -6,35 +6,18 @@ It differs from the contract of `storage.base` in these points:
 * `modified` of a small object's commit is the time of the store's answer.
 * A writer whose store is unavailable has its parts discarded in the background. Where the store
   stays away, a lifecycle rule of the bucket (AbortIncompleteMultipartUpload) collects them.
+* A second append beside another is not refused: see `storage.s3_resumable`.
+
+It stands on a bucket's connection, and must not know the SDK.
 """
 
-import os
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import boto3.session
-from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectTimeoutError,
-    HTTPClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    ReadTimeoutError,
-    SSLError,
-)
-from botocore.exceptions import ConnectionError as SdkConnectionError
-from botocore.response import StreamingBody
-from urllib3.exceptions import HTTPError
-
-from storage.base import Body, ObjectInfo, Writer
+from storage.base import Appender, Body, ObjectInfo, State, Writer
 from storage.errors import (
     IntegrityError,
     InvalidKey,
@@ -43,7 +26,7 @@ from storage.errors import (
     StorageUnavailable,
 )
 from storage.keys import random_name, validated
-from storage.multipart import PartWriter
+from storage.multipart import Means, PartWriter
 from storage.parts import PROCESS_BUDGET, Budget, size_of
 from storage.s3_answers import (
     TOKEN,
@@ -54,28 +37,20 @@ from storage.s3_answers import (
     range_header,
     sent_at,
 )
-from storage.s3_body import StreamedBody
+from storage.s3_body import Stream, StreamedBody
 from storage.s3_check import prove
-from storage.s3_errors import RangeBeyondEnd, storage_error
-from storage.s3_multipart import COPIED_AT_ONCE, Place, S3Multipart
+from storage.s3_connection import Connection
+from storage.s3_errors import RangeBeyondEnd
+from storage.s3_multipart import COPIED_AT_ONCE, S3Multipart
 from storage.s3_options import S3Options
+from storage.s3_resumable import S3Resumable
 
 if TYPE_CHECKING:
-    from botocore.awsrequest import AWSRequest
-    from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import (
-        GetObjectOutputTypeDef,
-        HeadObjectOutputTypeDef,
-        ObjectTypeDef,
-    )
-
-_SENDING_THREADS: Final = 8
-_TIMEOUTS_ALLOWED: Final = {"CompleteMultipartUpload": 1, "HeadObject": 1}
-"""How many attempts of an operation may time out; two of any other."""
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 
 class S3Storage(S3Multipart):
-    """A bucket, or a folder of one. Implements Storage and Multipart."""
+    """A bucket, or a folder of one. Implements Storage, Multipart and Resumable."""
 
     def __init__(
         self,
@@ -95,6 +70,7 @@ class S3Storage(S3Multipart):
         self.public_endpoint = public_endpoint
         self._scratch = scratch
         self._budget = budget
+        self._resumable = S3Resumable(self, self._means, options.part_size)
 
     @classmethod
     def from_url(
@@ -119,22 +95,22 @@ class S3Storage(S3Multipart):
         return PartWriter(
             self,
             validated(key),
+            self._means(),
             content_type=content_type,
             part_size=self.options.part_size,
-            executor=self._connection.executor,
-            budget=self._budget,
-            scratch=self._scratch,
         )
 
-    def put(self, key: str, body: BinaryIO, *, content_type: str) -> ObjectInfo:
-        """Store the whole object in one request."""
+    def put(
+        self, key: str, body: BinaryIO, *, content_type: str, token: str | None = None
+    ) -> ObjectInfo:
+        """Store the whole object in one request, under a write's `token` or a new one."""
         at, size = self._connection.at(key), size_of(body)
         with self._connection.errors():
             answer = self._connection.client.put_object(
                 **at,
                 Body=body,
                 ContentType=content_type,
-                Metadata={TOKEN: random_name()},
+                Metadata={TOKEN: token or random_name()},
             )
         date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
         return ObjectInfo(key, size, plain(answer["ETag"]), sent_at(date))
@@ -180,22 +156,49 @@ class S3Storage(S3Multipart):
             self._connection.client.delete_object(**at)
 
     def copy(self, source: str, target: str) -> ObjectInfo:
+        return self.copy_as(source, target)
+
+    def copy_as(
+        self,
+        source: str,
+        target: str,
+        *,
+        content_type: str | None = None,
+        token: str | None = None,
+        size: int | None = None,
+    ) -> ObjectInfo:
+        """Copy with another type, under a write's `token`, and only if there are `size` bytes."""
         at = self._connection.at(target)
         head = self._connection.head(source)
-        if head["ContentLength"] > COPIED_AT_ONCE:
-            return self._copy_in_parts(source, target, head)
+        found = head["ContentLength"]
+        if size not in (None, found):
+            raise IntegrityError(f"{self.options} holds {found} bytes of an object of {size}")
+        content_type = content_type or head.get("ContentType", "application/octet-stream")
+        if found > COPIED_AT_ONCE:
+            return self._copy_in_parts(source, target, head, content_type, token)
         with self._connection.errors():
             answer = self._connection.client.copy_object(
                 **at,
                 CopySource=self._connection.path(source),
                 CopySourceIfMatch=head["ETag"],
                 MetadataDirective="REPLACE",
-                ContentType=head.get("ContentType", "application/octet-stream"),
-                Metadata={TOKEN: random_name()},
+                ContentType=content_type,
+                Metadata={TOKEN: token or random_name()},
             )
         copied = answer["CopyObjectResult"]
-        size, modified = head["ContentLength"], in_utc(copied["LastModified"])
-        return ObjectInfo(target, size, plain(copied["ETag"]), modified)
+        return ObjectInfo(target, found, plain(copied["ETag"]), in_utc(copied["LastModified"]))
+
+    def start(self, key: str, *, content_type: str, largest: int) -> State:
+        return self._resumable.start(key, content_type=content_type, largest=largest)
+
+    def append(self, key: str, state: State, offset: int) -> Appender:
+        return self._resumable.append(key, state, offset)
+
+    def finish(self, key: str, state: State, size: int) -> ObjectInfo:
+        return self._resumable.finish(key, state, size)
+
+    def discard(self, key: str, state: State) -> None:
+        self._resumable.discard(key, state)
 
     def check(self) -> None:
         self._connection.find_bucket()
@@ -203,6 +206,9 @@ class S3Storage(S3Multipart):
 
     def close(self) -> None:
         self._connection.close()
+
+    def _means(self) -> Means:
+        return Means(self._connection.executor, self._budget, self._scratch)
 
     def _body(
         self, key: str, answer: "GetObjectOutputTypeDef", start: int, stop: int | None
@@ -215,12 +221,12 @@ class S3Storage(S3Multipart):
             raise IntegrityError(f"{self.options} answers another range than the one asked for")
         info = ObjectInfo(key, total, plain(answer["ETag"]), in_utc(answer["LastModified"]))
 
-        def reopen(skip: int) -> StreamingBody:
+        def reopen(skip: int) -> Stream:
             return self._reopen(key, answer["ETag"], start + size, start + skip)
 
         return StreamedBody(info, size, stream, reopen=reopen, errors=self._connection.errors)
 
-    def _reopen(self, key: str, etag: str, stop: int, start: int) -> StreamingBody:
+    def _reopen(self, key: str, etag: str, stop: int, start: int) -> Stream:
         """Open a range of that version only: bytes of two versions never meet in one body."""
         at = self._connection.at(key)
         try:
@@ -235,183 +241,6 @@ class S3Storage(S3Multipart):
             answer["Body"].close()
             raise StorageUnavailable("the object changed while it was read")
         return answer["Body"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Live:
-    """What belongs to one process: sockets and threads do not survive a fork."""
-
-    pid: int
-    client: "S3Client"
-    executor: ThreadPoolExecutor
-
-
-class Connection:
-    """A bucket's client, made on first use, and the translation of the SDK's errors."""
-
-    def __init__(
-        self, options: S3Options, access_key_id: str | None, secret_access_key: str | None
-    ) -> None:
-        self.options = options
-        self._keys = (access_key_id, secret_access_key)
-        self._lock = threading.Lock()
-        self._live: _Live | None = None
-
-    @property
-    def client(self) -> "S3Client":
-        return self._connected().client
-
-    @property
-    def executor(self) -> ThreadPoolExecutor:
-        return self._connected().executor
-
-    def close(self) -> None:
-        with self._lock:
-            live, self._live = self._live, None
-        if live is not None and live.pid == os.getpid():
-            live.executor.shutdown()
-            live.client.close()
-
-    def at(self, key: str) -> Place:
-        return {"Bucket": self.options.bucket, "Key": self.options.prefix + validated(key)}
-
-    def path(self, key: str) -> str:
-        return f"{self.options.bucket}/{self.options.prefix}{validated(key)}"
-
-    @contextmanager
-    def errors(self) -> Iterator[None]:
-        try:
-            yield
-        except StorageError:
-            raise
-        except ClientError as exc:
-            status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            raise storage_error(_code(exc), status, str(self.options)) from exc
-        except (BotoCoreError, HTTPError, OSError) as exc:
-            raise StorageUnavailable(f"{self.options} {_sentence(exc)}") from exc
-
-    def head(self, key: str) -> "HeadObjectOutputTypeDef":
-        """Look at an object; a HEAD's 404 does not say whether the key or the bucket is missing."""
-        at = self.at(key)
-        try:
-            with self.errors():
-                return self.client.head_object(**at)
-        except ObjectNotFound:
-            self._require_bucket()
-            raise
-
-    def listed(self, prefix: str) -> Iterator["ObjectTypeDef"]:
-        """Yield what the bucket lists below `prefix`, a page at a time."""
-        further: dict[str, Any] = {}
-        while True:
-            with self.errors():
-                page = self.client.list_objects_v2(
-                    Bucket=self.options.bucket, Prefix=prefix, **further
-                )
-            yield from page.get("Contents", [])
-            if not page.get("IsTruncated"):
-                return
-            further = {"ContinuationToken": page["NextContinuationToken"]}
-
-    def find_bucket(self) -> None:
-        """List one key, which proves address, credentials and bucket; make the bucket if asked."""
-        bucket, prefix = self.options.bucket, self.options.prefix
-        try:
-            with self.errors():
-                self.client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
-        except StorageUnavailable as exc:
-            if not (self.options.create_bucket and _code(exc.__cause__) == "NoSuchBucket"):
-                raise
-            self._create_bucket()
-
-    def _create_bucket(self) -> None:
-        where: dict[str, Any] = {}
-        if self.options.region not in ("us-east-1", "auto"):
-            where["CreateBucketConfiguration"] = {"LocationConstraint": self.options.region}
-        try:
-            with self.errors():
-                self.client.create_bucket(Bucket=self.options.bucket, **where)
-        except StorageError as exc:
-            if _code(exc.__cause__) not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
-                raise
-            self._require_bucket()
-
-    def _require_bucket(self) -> None:
-        try:
-            with self.errors():
-                self.client.head_bucket(Bucket=self.options.bucket)
-        except ObjectNotFound as exc:
-            raise storage_error("NoSuchBucket", 404, str(self.options)) from exc
-
-    def _connected(self) -> _Live:
-        live = self._live
-        if live is not None and live.pid == os.getpid():
-            return live
-        with self._lock, self.errors():
-            if self._live is None or self._live.pid != os.getpid():
-                client = _make_client(self.options, *self._keys)
-                pool = ThreadPoolExecutor(_SENDING_THREADS, "s3-parts")
-                self._live = _Live(os.getpid(), client, pool)
-            return self._live
-
-
-def _make_client(
-    options: S3Options, access_key_id: str | None, secret_access_key: str | None
-) -> "S3Client":
-    checksums: Any = options.checksums
-    client = boto3.session.Session().client(
-        "s3",
-        endpoint_url=options.endpoint,
-        region_name=options.region,
-        aws_access_key_id=access_key_id,
-        aws_secret_access_key=secret_access_key,
-        verify=str(options.ca_bundle) if options.ca_bundle else None,
-        config=Config(
-            signature_version="s3v4",
-            s3={"addressing_style": "path" if options.path_style else "virtual"},
-            request_checksum_calculation=checksums,
-            response_checksum_validation=checksums,
-            retries={"mode": "standard", "total_max_attempts": options.max_attempts},
-            connect_timeout=options.connect_timeout,
-            read_timeout=options.read_timeout,
-            max_pool_connections=options.pool,
-            tcp_keepalive=True,
-        ),
-    )
-    client.meta.events.register("response-received.s3", _note_timeout)
-    client.meta.events.register("request-created.s3", _stop_after_timeouts)
-    return client
-
-
-def _note_timeout(exception: Exception | None, context: dict[str, Any], **_: object) -> None:
-    if isinstance(exception, ConnectTimeoutError | ReadTimeoutError):
-        context.setdefault("holdall-timeouts", []).append(exception)
-
-
-def _stop_after_timeouts(request: "AWSRequest", operation_name: str, **_: object) -> None:
-    """Refuse a further attempt of a call to a store that hangs, by raising its last timeout."""
-    timeouts: list[Exception] = request.context.get("holdall-timeouts", [])
-    if len(timeouts) >= _TIMEOUTS_ALLOWED.get(operation_name, 2):
-        raise timeouts[-1]
-
-
-def _code(exc: BaseException | None) -> str:
-    return str(exc.response["Error"].get("Code", "")) if isinstance(exc, ClientError) else ""
-
-
-def _sentence(exc: Exception) -> str:
-    """Say why the store gave no answer; the SDK's own text may hold a whole URL."""
-    match exc:
-        case NoCredentialsError() | PartialCredentialsError():
-            return "cannot be used: no credentials are set"
-        case SSLError():
-            return "cannot be trusted: its TLS certificate does not verify (see ca_bundle)"
-        case ConnectTimeoutError() | ReadTimeoutError():
-            return "does not answer in time"
-        case SdkConnectionError() | HTTPClientError() | HTTPError() | OSError():
-            return f"cannot be reached, or broke off ({type(exc).__name__})"
-        case _:
-            return f"cannot be used ({type(exc).__name__})"
 
 
 def _is_valid(key: str) -> bool:

@@ -57,6 +57,8 @@ _CODES: Final[dict[str, tuple[type[StorageError], str]]] = {
     "BadDigest": (IntegrityError, _CHANGED),
     "InvalidDigest": (IntegrityError, _CHANGED),
     "XAmzContentSHA256Mismatch": (IntegrityError, _CHANGED),
+    "InvalidPart": (IntegrityError, "holds another part than the one that was sent ({code})"),
+    "InvalidPartOrder": (IntegrityError, "does not take the parts in their order ({code})"),
     "InsufficientStorage": (StorageFull, _FULL),
     "QuotaExceeded": (StorageFull, _FULL),
     "XMinioStorageFull": (StorageFull, _FULL),

@@ -71,8 +71,15 @@ class S3Multipart:
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
 
-    def begin(self, key: str, *, content_type: str = "application/octet-stream") -> str:
-        token = random_name()
+    def begin(
+        self,
+        key: str,
+        *,
+        content_type: str = "application/octet-stream",
+        token: str | None = None,
+    ) -> str:
+        """Begin an upload whose object carries `token`, or one of its own."""
+        token = token or random_name()
         with self._bucket.errors():
             answer = self._bucket.client.create_multipart_upload(
                 **self._bucket.at(key), ContentType=content_type, Metadata={TOKEN: token}
@@ -96,10 +103,11 @@ class S3Multipart:
     ) -> Part:
         return self._copy_part(key, upload_id, number, source, start, stop)
 
-    def list_parts(self, key: str, upload_id: str) -> list[Part]:
+    def list_parts(self, key: str, upload_id: str, *, after: int = 0) -> list[Part]:
+        """Return the stored parts whose number is higher than `after`."""
         at, upload = self._bucket.at(key), store_id(upload_id)
         parts: list[Part] = []
-        marker = 0
+        marker = after
         while True:
             with self._bucket.errors():
                 page = self._bucket.client.list_parts(
@@ -137,6 +145,32 @@ class S3Multipart:
         with suppress(ObjectNotFound), self._bucket.errors():
             self._bucket.client.abort_multipart_upload(**at, UploadId=store_id(upload_id))
 
+    def abort_all(self, key: str) -> None:
+        """Discard every unfinished upload to `key`, whoever began it."""
+        at = self._bucket.at(key)
+        with self._bucket.errors():
+            answer = self._bucket.client.list_multipart_uploads(
+                Bucket=at["Bucket"], Prefix=at["Key"]
+            )
+        for upload in answer.get("Uploads", []):
+            if upload["Key"] == at["Key"]:
+                with suppress(ObjectNotFound), self._bucket.errors():
+                    self._bucket.client.abort_multipart_upload(**at, UploadId=upload["UploadId"])
+
+    def written_as(self, key: str, token: str, size: int) -> ObjectInfo:
+        """Describe the object that the write with `token` made.
+
+        Raises ObjectNotFound when none or another is there, and IntegrityError when it has not
+        `size` bytes.
+        """
+        head = self._bucket.head(key)
+        store, found = self._bucket.options, head["ContentLength"]
+        if head["Metadata"].get(TOKEN) != token:
+            raise ObjectNotFound(f"{store} has another object there than the one that was written")
+        if found != size:
+            raise IntegrityError(f"{store} made {found} bytes out of {size}")
+        return described(key, head)
+
     def _completed(
         self, key: str, upload_id: str, size: int, etag: str, failure: StorageError | None
     ) -> ObjectInfo:
@@ -163,13 +197,17 @@ class S3Multipart:
         return ObjectInfo(key, size, etag, datetime.now(UTC))
 
     def _copy_in_parts(
-        self, source: str, target: str, head: "HeadObjectOutputTypeDef"
+        self,
+        source: str,
+        target: str,
+        head: "HeadObjectOutputTypeDef",
+        content_type: str,
+        token: str | None,
     ) -> ObjectInfo:
         """Copy piece by piece the version that `head` describes."""
         size = head["ContentLength"]
         step = max(COPIED_AT_ONCE, -(-size // self.maximum_parts))
-        kind = head.get("ContentType", "application/octet-stream")
-        upload_id = self.begin(target, content_type=kind)
+        upload_id = self.begin(target, content_type=content_type, token=token)
         jobs = InFlight(self._bucket.executor)
         try:
             for number, start in enumerate(range(0, size, step), 1):

@@ -122,8 +122,11 @@ def _declared_length(asked: Request) -> int | None:
     """
     if asked.headers.get("Content-Encoding", "identity").lower() not in ("", "identity"):
         raise UnsupportedBody("Content-Encoding is not supported: send the file as it is")
-    if "chunked" in asked.headers.get("Transfer-Encoding", "").lower():
+    coding = asked.headers.get("Transfer-Encoding", "").strip().lower()
+    if coding == "chunked":
         return None
+    if coding:
+        raise UnsupportedBody("Transfer-Encoding is supported as chunked alone")
     length = asked.content_length
     if length is None:
         raise LengthRequired("Send a Content-Length, or the body in chunks")

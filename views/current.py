@@ -8,12 +8,14 @@ from flask import current_app
 
 from config import Settings
 from services.caller import ANONYMOUS, EVERYONE, Caller
+from services.expiry import Expiry
 from services.files import Files
 from services.ingest import Ingest
 from services.listing import Listing
 from services.loop import EventLoop
 from services.probes import Probes
 from services.publishing import Publishing
+from services.resumable import Uploads
 from storage.base import Storage
 
 EXTENSION = "holdall"
@@ -29,6 +31,8 @@ class Services:
     ingest: Ingest
     publishing: Publishing
     files: Files
+    uploads: Uploads
+    expiry: Expiry
     listing: Listing
     probes: Probes
 

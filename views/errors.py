@@ -101,6 +101,8 @@ def known(error: Exception) -> Response:
         response.headers["Retry-After"] = RETRY_AFTER
     if answer.status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="holdall"'
+    if isinstance(error, errors.OffsetMismatch):
+        response.headers["Upload-Offset"] = str(error.offset)
     accept = getattr(error, "accept", None)
     if accept:
         response.headers["Accept"] = accept

@@ -16,6 +16,10 @@ from services.mimetype import same_type
 FileId = Annotated[str, Field(pattern="^[a-z2-7]{26}$", examples=["k7q2mzt4x5c3vj6w2h8b9n1d5f"])]
 
 
+Text = Annotated[str, Field(max_length=255, pattern=r"^[^\x00]*$")]
+"""What a database compares with its columns: PostgreSQL's have no NUL."""
+
+
 class Shape(BaseModel):
     """What requests are validated against. Anything that is not in the shape is refused."""
 
@@ -49,10 +53,8 @@ class ListQuery(Shape):
     limit: int = Field(50, ge=1, le=1000, description="Most items of a page")
     cursor: str | None = Field(None, max_length=4096, description="`next_cursor` of a page")
     q: str | None = Field(None, max_length=255, description="Part of the name, in any case")
-    type: str | None = Field(
-        None, max_length=255, description="A type: `image/png`, or `image/*` for a family"
-    )
-    collection: str | None = Field(None, max_length=255, description="Only this collection's")
+    type: Text | None = Field(None, description="A type: `image/png`, or `image/*` for a family")
+    collection: Text | None = Field(None, description="Only this collection's")
     sort: Literal["-created", "created", "name", "-name", "size", "-size"] = Field(
         "-created", description="Order; `-` is descending"
     )

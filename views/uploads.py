@@ -1,6 +1,7 @@
 """The doors for whole uploads: a form with one or many files, or the bare bytes of one."""
 
 from contextlib import ExitStack
+from urllib.parse import quote
 
 from flask import Response, jsonify, request
 
@@ -81,7 +82,7 @@ def _body() -> RequestBody:
 
 def _retry(who: Caller) -> Retry | None:
     return Retry.named(
-        who, request.headers.get("Idempotency-Key"), f"{request.method} {request.path}"
+        who, request.headers.get("Idempotency-Key"), f"{request.method} {quote(request.path)}"
     )
 
 

@@ -1,5 +1,8 @@
 """Listing, reading, changing and deleting files, on every storage and database."""
 
+import base64
+import io
+import json
 import re
 from typing import Any
 
@@ -9,6 +12,7 @@ from flask.testing import FlaskClient
 from app import Holdall
 from tests.conftest import objects
 from tests.http.test_uploads import PNG, code
+from views.json_body import LARGEST_JSON
 
 UNKNOWN = "a" * 26
 
@@ -26,6 +30,11 @@ def names(client: FlaskClient, query: str = "") -> list[str]:
     answer = client.get(f"/api/files{query}")
     assert answer.status_code == 200, answer.data
     return [item["filename"] for item in answer.get_json()["items"]]
+
+
+def cursor(sort: str, value: object) -> str:
+    """Forge the cursor of a list."""
+    return base64.urlsafe_b64encode(json.dumps([sort, value, 1]).encode()).decode()
 
 
 def test_an_empty_list_has_the_agreed_shape(client: FlaskClient) -> None:
@@ -113,6 +122,8 @@ def test_collections_are_filtered(local_client: FlaskClient) -> None:
         "cursor=WyItY3JlYXRlZCIsMSwxMjM0",
         "cursor=e30",
         "cursor=WyJuYW1lIiwieCIsMV0",
+        "cursor=" + "W1tb" * 1000,
+        "sort=name&cursor=WyJuYW1lIiwgIlx1ZDgwMCIsIDFd",
         "unknown=1",
     ],
 )
@@ -155,6 +166,7 @@ def test_metadata_is_merged(client: FlaskClient) -> None:
         {"metadata": {"k": "v" * 20_000}},
         {"metadata": {"": 1}},
         {"metadata": {"k": "\x00"}},
+        {"metadata": {"k": [[[[[[[[[[[[[[[["deep"]]]]]]]]]]]]]]]]}},
         [],
     ],
 )
@@ -167,9 +179,61 @@ def test_impossible_changes_are_refused(local_client: FlaskClient, body: object)
 
 def test_a_change_that_is_no_json_is_refused(local_client: FlaskClient) -> None:
     url = f"/api/files/{put(local_client, 'a.txt')['id']}"
-    for sent in (b"{", b"", b"\xff"):
+    deep = b'{"metadata":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001
+    for sent in (b"{", b" ", b"\xff", b'{"metadata": {"a": NaN}}', "{}".encode("utf-16"), deep):
         response = local_client.patch(url, data=sent, content_type="application/json")
-        assert code(response) == (400, "invalid_field")
+        assert code(response) == (400, "malformed_body")
+
+
+def test_a_change_of_another_media_type_is_refused_with_the_right_one(
+    local_client: FlaskClient,
+) -> None:
+    url = f"/api/files/{put(local_client, 'a.txt')['id']}"
+    for sent_as in ("text/plain", "application/x-www-form-urlencoded", ""):
+        response = local_client.patch(url, data=b'{"filename": "b"}', content_type=sent_as)
+        assert code(response) == (415, "unsupported_body")
+        assert response.headers["Accept"] == "application/json"
+
+
+def test_a_json_body_over_the_limit_is_refused(local_client: FlaskClient) -> None:
+    url = f"/api/files/{put(local_client, 'a.txt')['id']}"
+    large = b'{"filename": "b"' + b" " * LARGEST_JSON + b"}"
+    for headers in ({}, {"Transfer-Encoding": "chunked"}):
+        response = local_client.patch(
+            url,
+            input_stream=io.BytesIO(large),
+            content_type="application/json",
+            content_length=None if headers else len(large),
+            headers=headers,
+        )
+        assert code(response) == (413, "too_large")
+    assert local_client.get(url).get_json()["filename"] == "a.txt"
+
+
+def test_numbers_that_json_does_not_have_are_not_kept(client: FlaskClient) -> None:
+    url = f"/api/files/{put(client, 'a.txt')['id']}"
+    for sent in (b"1e999", b"-1e999", b"Infinity", b'{"b": [1e999]}', rb'"\ud800"'):
+        response = client.patch(
+            url, data=b'{"metadata": {"a": %b}}' % sent, content_type="application/json"
+        )
+        assert response.status_code == 400, sent
+    assert client.get(url).get_json()["metadata"] == {}
+
+
+def test_what_a_database_cannot_hold_is_not_asked_of_it(client: FlaskClient) -> None:
+    put(client, "a.txt")
+    forged = f"sort=name&cursor={cursor('name', chr(0))}"
+    for query in ("type=%00", "collection=%00", forged):
+        assert code(client.get(f"/api/files?{query}")) == (400, "invalid_field"), query
+    for strange in ("\0", "\ud800", "x" * 5000):
+        answer = client.post("/api/files/delete", json={"ids": [strange]})
+        assert answer.get_json()["items"] == [{"id": strange, "status": "not_found"}]
+    for url in ("/api/files/%00", "/uploads/%00", "/uploads/%00/a.txt"):
+        assert client.get(url).status_code == 404
+    upload = client.put("/api/upload/a?collection=%00", data=b"x")
+    assert code(upload) == (404, "collection_not_found")
+    named = client.put("/api/upload/a%00", data=b"x", headers={"Idempotency-Key": "nul"})
+    assert named.status_code == 201
 
 
 def test_a_deleted_file_is_gone_with_its_bytes(app: Holdall) -> None:
@@ -219,6 +283,7 @@ def test_unknown_urls_and_methods_have_our_error_shape(local_client: FlaskClient
     missing = local_client.get("/nowhere")
     assert code(missing) == (404, "not_found")
     assert missing.get_json()["error"] == "Resource not found"
+    assert code(local_client.get("/api//files")) == (404, "not_found")
     wrong = local_client.put("/api/files")
     assert code(wrong) == (405, "method_not_allowed")
     assert "GET" in wrong.headers["Allow"]

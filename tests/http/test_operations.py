@@ -77,6 +77,14 @@ def test_metrics_count_requests(local_client: FlaskClient) -> None:
     assert "holdall_request_seconds_bucket" in text
 
 
+def test_made_up_methods_are_one_in_the_metrics(local_client: FlaskClient) -> None:
+    for number in range(3):
+        local_client.open("/api/health", method=f"MADEUP{number}")
+    text = local_client.get("/metrics").text
+    assert 'holdall_requests_total{method="other",' in text
+    assert "MADEUP" not in text
+
+
 def test_metrics_are_for_this_machine_only(local_client: FlaskClient) -> None:
     elsewhere = {"REMOTE_ADDR": "192.0.2.1"}
     assert local_client.get("/metrics", environ_overrides=elsewhere).status_code == 401
@@ -188,7 +196,7 @@ def test_every_url_of_the_api_is_described(local_client: FlaskClient) -> None:
     described = json.loads(local_client.get("/api/openapi.json").data)["paths"]
     rules = local_client.application.url_map.iter_rules()
     known = {rule.rule for rule in rules if rule.rule.startswith("/api/")}
-    own = {rule for rule in known if rule.startswith(("/api/docs", "/api/openapi"))}
+    own = {rule for rule in known if rule.startswith(("/api/docs", "/api/openapi", "/api/tus"))}
     shown = {
         rule.replace("<path:", "{").replace("<", "{").replace(">", "}") for rule in known - own
     }

@@ -180,7 +180,10 @@ def test_malformed_forms_are_refused(local_app: Holdall) -> None:
     client = local_app.test_client()
     nameless = f"--{BOUNDARY}\r\nContent-Disposition: form-data\r\n\r\nx\r\n".encode() + END
     bare = f"--{BOUNDARY}\r\n\r\nx\r\n".encode() + END
-    for body in (nameless, bare, b"nothing like a form", b"--frontierx\r\n\r\n"):
+    typed = part(b"x").replace(b"\r\n\r\n", b"\r\nContent-Type: text/\0\r\n\r\n") + END
+    half_closed = part(b"x").replace(b"frontier\r\n", b"frontier-\r\n") + END
+    strange = (typed, half_closed, b"nothing like a form", b"--frontierx\r\n\r\n")
+    for body in (nameless, bare, *strange):
         assert code(client.post("/api/upload", **raw_form(body)))[0] == 400
     no_boundary = {"data": b"x", "content_type": "multipart/form-data"}
     assert code(client.post("/api/upload", **no_boundary)) == (400, "malformed_body")

@@ -89,6 +89,19 @@ def test_a_form_cut_short_is_refused(service: Service) -> None:
         refused(service, 400, "truncated_body", head("POST /api/upload", FORM, length), whole[:cut])
 
 
+def test_json_cut_short_changes_nothing(service: Service) -> None:
+    file = service.request("PUT", "/api/upload/kept.txt", b"text").json()
+    lines = b"Content-Type: application/json\r\nConnection: close\r\n"
+    change, chunked = b'{"filename": "x"}', lines + b"Transfer-Encoding: chunked\r\n"
+    for code, extra, body in (
+        ("truncated_body", lines + b"Content-Length: 100\r\n", change),
+        ("truncated_body", chunked, b"11\r\n" + change + b"\r\n"),
+        ("malformed_body", chunked, b"zz\r\n" + change + b"\r\n0\r\n\r\n"),
+    ):
+        refused(service, 400, code, head(f"PATCH /api/files/{file['id']}", extra), body)
+    assert service.request("GET", f"/api/files/{file['id']}").json() == file
+
+
 def test_lengths_that_contradict_are_refused_and_the_connection_closed(service: Service) -> None:
     for lines in (
         b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
@@ -98,6 +111,8 @@ def test_lengths_that_contradict_are_refused_and_the_connection_closed(service: 
         b"Content-Length: +1\r\n",
         b"Content-Length : 1\r\n",
         b"Transfer-Encoding: chunked, identity\r\n",
+        b"Transfer-Encoding: gzip, chunked\r\n",
+        b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
         b"Transfer-Encoding: xchunked\r\n",
     ):
         answers = service.raw(head("PUT /api/upload/a", lines), b"0\r\n\r\n")

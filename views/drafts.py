@@ -1,0 +1,131 @@
+"""The IETF drafts of resumable uploads, at the URLs of `views.tus`: the same uploads, other words.
+
+`services.ietf` knows what each interop version says; every rule of uploads is in
+`services.resumable`.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from flask import Response, json, request
+
+from services import ietf
+from services.errors import HoldallError, OffsetMismatch
+from services.ietf import LATEST, Version
+from services.intake import Declaration
+from services.problems import PROBLEM_TYPE
+from services.resumable import UploadInfo
+from services.resumed import Request
+from views import errors
+from views.body import RequestBody
+from views.current import caller, services
+from views.transfers import completed, described, destination, empty, lowercase_headers
+
+PROTOCOL = "ietf"
+
+
+def create() -> Response:
+    """Begin an upload with the bytes that come along, which may be all of it."""
+    headers, version = _spoken()
+    body = RequestBody(request, timeout=services().settings.body_timeout)
+    try:
+        asked = ietf.creation(headers, version, body.length)
+        declared = Declaration(
+            filename=asked.filename or request.args.get("filename", ""),
+            content_type=asked.content_type,
+            size=asked.length,
+            collection=request.args.get("collection", "default"),
+        )
+        uploads = services().uploads
+        info = uploads.create(caller(), declared, protocol=PROTOCOL)
+        if body.length != 0:
+            _announce(headers, version, info)
+        if body.length != 0 or asked.complete:
+            sent = Request(body.chunks, body.length, last=asked.complete)
+            info = uploads.append(caller(), info.id, 0, sent)
+    except HoldallError as error:
+        return _explained(error, version)
+    response = empty(ietf.CREATION_STATUS, _progress(version, info) + _limits(version, info))
+    response.headers["Location"] = destination(info)
+    return described(completed(response, info), info)
+
+
+def resource(upload_id: str) -> Response:
+    """Ask how far an upload is, go on with it, or cancel it."""
+    headers, version = _spoken()
+    try:
+        if request.method == "PATCH":
+            return _append(upload_id, headers, version)
+        ietf.require_bare(headers, version)
+        if request.method == "HEAD":
+            return _state(upload_id, version)
+        if request.method == "DELETE":
+            services().uploads.terminate(caller(), upload_id)
+            return empty(ietf.CANCELLATION_STATUS, ())
+    except HoldallError as error:
+        offset = ietf.parse_integer(headers.get("upload-offset"))
+        return _explained(error, version, offset)
+    response = empty(405, ())
+    response.headers["Allow"] = "HEAD, PATCH, DELETE, OPTIONS"
+    return response
+
+
+def _append(upload_id: str, headers: Mapping[str, str], version: Version) -> Response:
+    body = RequestBody(request, timeout=services().settings.body_timeout)
+    asked = ietf.append(headers, version, body.length)
+    sent = Request(body.chunks, body.length, last=asked.complete)
+    info = services().uploads.append(caller(), upload_id, asked.offset, sent, length=asked.length)
+    status = ietf.append_status(version, complete=info.complete)
+    response = empty(status, _progress(version, info) + _limits(version, info))
+    return described(completed(response, info), info)
+
+
+def _state(upload_id: str, version: Version) -> Response:
+    info = services().uploads.get(caller(), upload_id)
+    told = ietf.state_headers(
+        version, offset=info.offset, complete=info.complete, length=info.length
+    )
+    return completed(empty(ietf.STATE_STATUS, told + _limits(version, info)), info)
+
+
+def _spoken() -> tuple[dict[str, str], Version]:
+    headers = lowercase_headers()
+    return headers, ietf.speaks(headers) or LATEST
+
+
+def _progress(version: Version, info: UploadInfo) -> tuple[ietf.Header, ...]:
+    return ietf.progress_headers(version, offset=info.offset, complete=info.complete)
+
+
+def _limits(version: Version, info: UploadInfo) -> tuple[ietf.Header, ...]:
+    left = None
+    if info.expires_at is not None:
+        left = int((info.expires_at - datetime.now(UTC)).total_seconds())
+    size = services().settings.max_upload_size
+    return ietf.limit_headers(version, max_size=size, seconds_left=left)
+
+
+def _announce(headers: Mapping[str, str], version: Version, info: UploadInfo) -> None:
+    """Tell the client where to resume while its bytes are still on the way."""
+    socket = request.environ.get("gunicorn.socket")
+    protocol = request.environ.get("SERVER_PROTOCOL")
+    if socket is None or protocol != "HTTP/1.1" or not ietf.takes_interim(headers):
+        return
+    told = (("Location", destination(info)), *_limits(version, info))
+    # Who is gone already is noticed when the body is read.
+    with suppress(OSError):
+        socket.sendall(ietf.interim_response(version, told))
+
+
+def _explained(error: HoldallError, version: Version, offset: int | None = None) -> Response:
+    """Answer an error with what the drafts add to it."""
+    response = errors.known(error)
+    if more := ietf.problem(error, offset):
+        document = {**response.get_json(), **more, "status": response.status_code}
+        response.set_data(json.dumps(document) + "\n")
+        response.content_type = PROBLEM_TYPE
+    if isinstance(error, OffsetMismatch):
+        told = ietf.progress_headers(version, offset=error.offset, complete=False)
+        response.headers.update(dict(told))
+    return response

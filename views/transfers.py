@@ -1,0 +1,50 @@
+"""What the doors for resumable uploads tell in the same way, whichever protocol they speak."""
+
+from flask import Response, json, request
+
+from services.filenames import link_path
+from services.resumable import UploadInfo
+from views.current import caller, services
+from views.schemas import file_json
+
+
+def lowercase_headers() -> dict[str, str]:
+    """Return the request's headers with lowercase names."""
+    return {name.lower(): value for name, value in request.headers}
+
+
+def empty(status: int, headers: tuple[tuple[str, str], ...]) -> Response:
+    """Return an answer without a body."""
+    response = Response(status=status)
+    del response.headers["Content-Type"]
+    response.headers.extend(headers)
+    return response
+
+
+def destination(info: UploadInfo) -> str:
+    """Return the URL of an upload: relative, or on the URL that clients know the service by."""
+    return f"{services().settings.public_url}/api/tus/{info.id}"
+
+
+def completed(response: Response, info: UploadInfo) -> Response:
+    """Say which file the upload became, once it did."""
+    if info.file_id is not None:
+        file = services().files.for_delivery(info.file_id)
+        response.headers["Upload-File-Id"] = info.file_id
+        if file is not None:
+            link = services().settings.public_url + link_path(file.id, file.filename)
+            response.headers["Upload-File-Url"] = link
+    return response
+
+
+def described(response: Response, info: UploadInfo) -> Response:
+    """Put the file into the answer where the client asks for it (RFC 7240 §4.2)."""
+    if info.file_id is None or "return=representation" not in request.headers.get("Prefer", ""):
+        return response
+    file = services().files.get(caller(), info.file_id)
+    response.set_data(json.dumps(file_json(file, services().settings.public_url)))
+    response.content_type = "application/json"
+    response.headers["Preference-Applied"] = "return=representation"
+    if response.status_code == 204:
+        response.status_code = 200
+    return response
