@@ -28,18 +28,20 @@ T = TypeVar("T", bound=memoryview | bytes)
 
 CHUNK: Final = 1024 * 1024
 FROM_STREAM: Final = 256 * 1024
+FIRST_ROOM: Final = 64 * 1024
 
 
 class RequestBody:
     """The body of one request, read once.
 
     `length` is its declared size in bytes, None when it comes in chunks. `timeout` is how many
-    seconds may pass without a byte.
+    seconds may pass without a byte. A request that tells no length has no body (RFC 9112 §6.3),
+    which is an error unless it `may_be_absent`.
     """
 
-    def __init__(self, asked: Request, *, timeout: float) -> None:
+    def __init__(self, asked: Request, *, timeout: float, may_be_absent: bool = False) -> None:
         self._environ = asked.environ
-        self.length = _declared_length(asked)
+        self.length = _declared_length(asked, may_be_absent)
         socket = self._environ.get("gunicorn.socket")
         self._timeout = timeout
         if socket is not None:
@@ -96,7 +98,7 @@ class RequestBody:
         stream = self._environ["wsgi.input"]
         reader = getattr(stream, "reader", None)
         if socket is not None and isinstance(reader, LengthReader):
-            return _from_socket(reader, receive(socket, reader.length))
+            return _from_socket(reader, receive(socket))
         return _from_stream(stream, self.length or 0)
 
 
@@ -115,7 +117,7 @@ def _close_unless_read(response: Response) -> Response:
     return response
 
 
-def _declared_length(asked: Request) -> int | None:
+def _declared_length(asked: Request, may_be_absent: bool) -> int | None:
     """Return the Content-Length, or None for a chunked body.
 
     Raises LengthRequired when there is neither, UnsupportedBody for a coded body (RFC 9110 §8.4).
@@ -128,6 +130,8 @@ def _declared_length(asked: Request) -> int | None:
     if coding:
         raise UnsupportedBody("Transfer-Encoding is supported as chunked alone")
     length = asked.content_length
+    if length is None and may_be_absent:
+        return 0
     if length is None:
         raise LengthRequired("Send a Content-Length, or the body in chunks")
     return length
@@ -165,30 +169,45 @@ def _from_socket(reader: LengthReader, receive: "Receiver") -> Iterator[memoryvi
 class Receiver(Protocol):
     """Takes bytes from a socket; empty when the client hung up."""
 
-    def __init__(self, socket: Any, expected: int) -> None: ...
+    def __init__(self, socket: Any) -> None: ...
 
     def __call__(self, size: int) -> memoryview | bytes: ...
+
+
+def _next_room(room: int, received: int) -> int:
+    """Return how many bytes to have room for, after `received` came into `room`.
+
+    A client that fills its room gets more, so that a thousand slow ones have little.
+    """
+    return min(4 * room, CHUNK) if received == room else room
 
 
 class _Fresh:
     """Receive each piece as a `bytes` of its own."""
 
-    def __init__(self, socket: Any, _expected: int) -> None:
+    def __init__(self, socket: Any) -> None:
         self._receive = socket.recv
+        self._room = FIRST_ROOM
 
     def __call__(self, size: int) -> bytes:
-        piece: bytes = self._receive(size)
+        piece: bytes = self._receive(min(size, self._room))
+        self._room = _next_room(self._room, len(piece))
         return piece
 
 
 class _TwoBuffers:
     """Receive into two buffers in turn, each no larger than the body needs."""
 
-    def __init__(self, socket: Any, expected: int) -> None:
+    def __init__(self, socket: Any) -> None:
         self._receive_into = socket.recv_into
-        size = min(CHUNK, expected)
-        self._now, self._next = memoryview(bytearray(size)), memoryview(bytearray(size))
+        self._room = FIRST_ROOM
+        self._now, self._next = memoryview(b""), memoryview(b"")
 
     def __call__(self, size: int) -> memoryview:
         self._now, self._next = self._next, self._now
-        return self._now[: self._receive_into(self._now, size)]
+        room = min(size, self._room)
+        if len(self._now) < room:
+            self._now = memoryview(bytearray(room))
+        received: int = self._receive_into(self._now, room)
+        self._room = _next_room(room, received)
+        return self._now[:received]

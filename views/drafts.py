@@ -10,17 +10,22 @@ from datetime import UTC, datetime
 
 from flask import Response, json, request
 
-from services import ietf
+from services import ietf, tus
 from services.errors import HoldallError, OffsetMismatch
 from services.ietf import LATEST, Version
-from services.intake import Declaration
 from services.problems import PROBLEM_TYPE
 from services.resumable import UploadInfo
 from services.resumed import Request
 from views import errors
-from views.body import RequestBody
 from views.current import caller, services
-from views.transfers import completed, described, destination, empty, lowercase_headers
+from views.transfers import (
+    body_of_request,
+    completed,
+    described,
+    destination,
+    empty,
+    lowercase_headers,
+)
 
 PROTOCOL = "ietf"
 
@@ -28,14 +33,15 @@ PROTOCOL = "ietf"
 def create() -> Response:
     """Begin an upload with the bytes that come along, which may be all of it."""
     headers, version = _spoken()
-    body = RequestBody(request, timeout=services().settings.body_timeout)
+    body = body_of_request()
     try:
         asked = ietf.creation(headers, version, body.length)
-        declared = Declaration(
-            filename=asked.filename or request.args.get("filename", ""),
+        declared = declaration(
+            # No draft has it, and clients that also speak tus send it all the same.
+            tus.parse_metadata(headers.get("upload-metadata", "")),
+            asked.length,
+            filename=asked.filename or request.args.get("filename"),
             content_type=asked.content_type,
-            size=asked.length,
-            collection=request.args.get("collection", "default"),
         )
         uploads = services().uploads
         info = uploads.create(caller(), declared, protocol=PROTOCOL)
@@ -72,7 +78,7 @@ def resource(upload_id: str) -> Response:
 
 
 def _append(upload_id: str, headers: Mapping[str, str], version: Version) -> Response:
-    body = RequestBody(request, timeout=services().settings.body_timeout)
+    body = body_of_request()
     asked = ietf.append(headers, version, body.length)
     sent = Request(body.chunks, body.length, last=asked.complete)
     info = services().uploads.append(caller(), upload_id, asked.offset, sent, length=asked.length)

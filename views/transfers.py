@@ -1,9 +1,13 @@
 """What the doors for resumable uploads tell in the same way, whichever protocol they speak."""
 
+from collections.abc import Mapping
+
 from flask import Response, json, request
 
 from services.filenames import link_path
+from services.intake import Declaration
 from services.resumable import UploadInfo
+from views.body import RequestBody
 from views.current import caller, services
 from views.schemas import file_json
 
@@ -11,6 +15,36 @@ from views.schemas import file_json
 def lowercase_headers() -> dict[str, str]:
     """Return the request's headers with lowercase names."""
     return {name.lower(): value for name, value in request.headers}
+
+
+def declaration(
+    told: Mapping[str, str],
+    length: int | None,
+    *,
+    filename: str | None = None,
+    content_type: str | None = None,
+) -> Declaration:
+    """Read what Upload-Metadata says of the file, in the names that clients use.
+
+    `filename` and `content_type` are what other headers say, and count first.
+    """
+    rest = dict(told)
+    names = [rest.pop(key, "") for key in ("filename", "name")]
+    types = [rest.pop(key, "") for key in ("filetype", "type", "contentType")]
+    collection = rest.pop("collection", "")
+    return Declaration(
+        filename=filename or next(filter(None, names), ""),
+        content_type=content_type or next(filter(None, types), None),
+        size=length,
+        collection=request.args.get("collection") or collection or "default",
+        metadata=rest,
+    )
+
+
+def body_of_request() -> RequestBody:
+    """Return the bytes that come along; there may be none."""
+    timeout = services().settings.body_timeout
+    return RequestBody(request, timeout=timeout, may_be_absent=True)
 
 
 def empty(status: int, headers: tuple[tuple[str, str], ...]) -> Response:

@@ -9,13 +9,18 @@ from collections.abc import Mapping
 from flask import Flask, Response, request
 
 from services import ietf, tus
-from services.intake import Declaration
 from services.resumable import PART, WHOLE, UploadInfo
 from services.resumed import Request
 from views import drafts
-from views.body import RequestBody
 from views.current import caller, services
-from views.transfers import completed, described, destination, empty, lowercase_headers
+from views.transfers import (
+    body_of_request,
+    completed,
+    described,
+    destination,
+    empty,
+    lowercase_headers,
+)
 
 PROTOCOL = "tus"
 
@@ -37,7 +42,7 @@ def create() -> Response:
         return drafts.create()
     tus.require_version(headers)
     asked = tus.creation(headers, has_body=_has_body())
-    declared = _declaration(asked)
+    declared = declaration(asked.metadata, asked.length)
     kept = {
         "metadata": asked.metadata_header,
         "concat": tus.concat_header(partial=asked.partial, parts=asked.parts),
@@ -95,7 +100,7 @@ def _append(upload_id: str, headers: Mapping[str, str]) -> Response:
 
 
 def _request(asked: tus.Creation | tus.Append) -> Request:
-    body = RequestBody(request, timeout=services().settings.body_timeout)
+    body = body_of_request()
     return Request(body.chunks, body.length, checksum=asked.checksum)
 
 
@@ -108,15 +113,6 @@ def _created(info: UploadInfo, *, with_offset: bool) -> Response:
     response = completed(empty(201, told), info)
     response.headers["Location"] = destination(info)
     return described(response, info)
-
-
-def _declaration(asked: tus.Creation) -> Declaration:
-    """Read what Upload-Metadata says of the file, in the names that clients use."""
-    told = dict(asked.metadata)
-    name = told.pop("filename", "") or told.pop("name", "")
-    content_type = told.pop("filetype", "") or told.pop("type", "") or told.pop("contentType", "")
-    collection = request.args.get("collection") or told.pop("collection", "") or "default"
-    return Declaration(name, content_type or None, asked.length, collection, metadata=told)
 
 
 def _has_body() -> bool:
