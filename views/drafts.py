@@ -21,6 +21,7 @@ from views.current import caller, services
 from views.transfers import (
     body_of_request,
     completed,
+    declaration,
     described,
     destination,
     empty,
