@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from alembic.util.exc import CommandError
 from flask import Response, request
 from flask_cors import CORS
 from flask_migrate import Migrate, upgrade
@@ -199,7 +200,10 @@ def _open_database(app: Holdall, settings: Settings) -> Database:
             prepare_engine(engine, durable=settings.durable)
             with upgrade_lock(engine, settings.data_dir):
                 upgrade()
-    except (SQLAlchemyError, ImportError) as error:
+    except ValueError as error:
+        # Its message quotes what was taken for a port, which may be a piece of the password.
+        raise ConfigurationError(["DATABASE_URL: its port is not a number"]) from error
+    except (SQLAlchemyError, CommandError, ImportError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise ConfigurationError([f"DATABASE_URL: cannot be used: {reason}"]) from error
     return Database(engine)

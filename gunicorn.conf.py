@@ -57,6 +57,8 @@ class _Logger(Logger):  # type: ignore[misc]
 
 _SETTINGS = _settings()
 _raise_file_limit()
+# The database is nobody else's to read; files have modes of their own.
+os.umask(0o027)
 
 bind = _bind(_SETTINGS)
 workers = _SETTINGS.web_concurrency

@@ -7,15 +7,16 @@ a client that neither sends nor leaves stops the worker for two seconds.
 """
 
 import socket
+import struct
 import time
 from typing import Any, Final
 
 from gunicorn.workers.gthread import ThreadWorker
 
-HEAD_WITHIN: Final = 20.0
+HEAD_WITHIN: Final = 20
 """Seconds that a client may pause while it sends a request's head."""
 
-READ_WITHIN: Final = 120.0
+READ_WITHIN: Final = 120
 """Seconds that a client may take without reading any of its answer."""
 
 LINGER: Final = 2.0
@@ -23,6 +24,8 @@ LINGER: Final = 2.0
 
 MOST_DRAINED: Final = 8 * 1024 * 1024
 """Bytes that it may still send meanwhile."""
+
+_TIMEVAL: Final = struct.Struct("@ll")
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -33,7 +36,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         application: Any = self.wsgi
 
         def wsgi(environ: dict[str, Any], start_response: Any) -> Any:
-            environ["gunicorn.socket"].settimeout(READ_WITHIN)
             environ["holdall.close_connection"] = start_response.__self__.force_close
             return application(environ, start_response)
 
@@ -43,18 +45,22 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             begin()
 
     def handle(self, conn: Any) -> Any:
-        begin = type(conn).init
-
-        def init() -> None:
-            begin(conn)
-            conn.sock.settimeout(HEAD_WITHIN)
-
-        # The base class calls it before it reads each request's head.
-        conn.init = init
+        if not conn.initialized:
+            limit_waits(conn.sock)
         outcome = super().handle(conn)
         if outcome is False:
             linger(conn.sock)
         return outcome
+
+
+def limit_waits(connection: socket.socket) -> None:
+    """Have the kernel end the waits of a blocking socket.
+
+    A timeout of Python's own would make the socket non-blocking, and what the kernel sends of a
+    file in one call would take a call for each bufferful.
+    """
+    for option, seconds in ((socket.SO_RCVTIMEO, HEAD_WITHIN), (socket.SO_SNDTIMEO, READ_WITHIN)):
+        connection.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(seconds, 0))
 
 
 def linger(connection: socket.socket) -> None:

@@ -1,18 +1,17 @@
 """Secrets: read from mounted files where a `…_FILE` variable says so, and refused when weak."""
 
 import os
+import re
 import secrets
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 _SHORTEST = 32
 _KNOWN = ("change", "secret", "example", "password", "default", "your-", "xxxx", "1234")
-_FROM_FILES = (
-    "SECRET_KEY",
-    "DATABASE_URL",
-    "METRICS_TOKEN",
-    "ACCESS_KEY_ID",
-    "SECRET_ACCESS_KEY",
+_FROM_FILES = re.compile(
+    r"(SECRET_KEY|DATABASE_URL|METRICS_TOKEN|STORAGE_\w+_(ACCESS_KEY_ID|SECRET_ACCESS_KEY))_FILE"
 )
 
 
@@ -23,13 +22,14 @@ def with_secret_files(environ: Mapping[str, str]) -> tuple[dict[str, str], list[
     """
     values, problems = dict(environ), []
     for variable in environ:
-        name = variable.removesuffix("_FILE")
-        if name == variable or not name.endswith(_FROM_FILES) or name.startswith("AWS_"):
+        if not _FROM_FILES.fullmatch(variable):
             continue
         try:
-            values[name] = Path(values.pop(variable)).read_text().strip()
+            values[variable.removesuffix("_FILE")] = Path(values.pop(variable)).read_text().strip()
         except OSError as error:
             problems.append(f"{variable}: cannot be read: {error.strerror}")
+        except ValueError:
+            problems.append(f"{variable}: the file is not text")
     return values, problems
 
 
@@ -51,14 +51,11 @@ def secret_in(folder: Path) -> str:
     """
     kept = folder / "secret_key"
     if not kept.exists():
-        draft = folder / f".secret_key.{os.getpid()}"
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
-        try:
-            os.link(draft, kept)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
+        # A name that no one else has: process ids repeat from container to container.
+        with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".secret_key.") as draft:
+            draft.write(secrets.token_hex(32))
+            draft.flush()
+            os.fsync(draft.fileno())
+            with suppress(FileExistsError):
+                os.link(draft.name, kept)
     return kept.read_text().strip()

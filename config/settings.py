@@ -7,6 +7,7 @@ database; what only they can tell is reported by whoever opens them.
 
 import ipaddress
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from pydantic_settings import (
 from config.backends import BackendSettings, read_backends
 from config.secrets import secret_problem, with_secret_files
 
+_SQLITE_IN_MEMORY = re.compile(r"sqlite[^:]*:(/{0,3}$|.*(:memory:|mode=memory))")
 Source = PydanticBaseSettingsSource
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -188,7 +190,9 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
     Raises ConfigurationError with every mistake at once.
     """
-    environ = dict(os.environ if environment is None else environment)
+    given = os.environ if environment is None else environment
+    # Blank counts as not set: everywhere, or a blank AUTH_MODE would ask for no SECRET_KEY.
+    environ = {name: text.strip() for name, text in given.items() if text.strip()}
     values, problems = with_secret_files(environ)
     backends, more = read_backends(values)
     problems += more
@@ -204,10 +208,9 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
 
 def _fields(values: Mapping[str, str]) -> dict[str, Any]:
-    """Pick the settings' own variables; one that is set but empty counts as not set."""
+    """Pick the settings' own variables."""
     names = (name for name, field in Settings.model_fields.items() if not field.exclude)
-    named = ((name, values.get(name.upper(), "").strip()) for name in names)
-    return {name: value for name, value in named if value}
+    return {name: values[name.upper()] for name in names if name.upper() in values}
 
 
 def _sentence(mistake: Any) -> str:
@@ -223,7 +226,7 @@ def _cross_checks(
         problem := secret_problem(values.get("SECRET_KEY", ""))
     ):
         yield f"SECRET_KEY: {problem}"
-    chosen = values.get("STORAGE_BACKEND", "").strip() or "local"
+    chosen = values.get("STORAGE_BACKEND", "local")
     if chosen not in backends:
         yield (
             f"STORAGE_BACKEND: no backend is called {chosen!r}: set STORAGE_{chosen.upper()}_URL "
@@ -231,7 +234,7 @@ def _cross_checks(
         )
     elif backends[chosen].url.startswith("memory:") and values.get("WEB_CONCURRENCY", "") != "1":
         yield "STORAGE_BACKEND: memory: lives in one process, so WEB_CONCURRENCY must be 1"
-    if values.get("DATABASE_URL", "").startswith("sqlite") and ":memory:" in values["DATABASE_URL"]:
+    if _SQLITE_IN_MEMORY.match(values.get("DATABASE_URL", "")):
         yield "DATABASE_URL: SQLite in memory is not shared between workers: name a file"
 
 

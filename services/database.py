@@ -4,6 +4,7 @@ Services take a `Database`. It knows how each engine wants to be opened, and not
 """
 
 import fcntl
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 _BUSY_TIMEOUT_MS = 5_000
+_POOL_TIMEOUT = 10
 _UPGRADE_LOCK = 0x686F6C64616C6C
 
 
@@ -24,6 +27,7 @@ class Database:
         self.engine = engine
         self._reading = sessionmaker(engine, expire_on_commit=False)
         self._writing = sessionmaker(engine.execution_options(writes=True), expire_on_commit=False)
+        self._turn = threading.Lock() if self.dialect == "sqlite" else None
 
     @property
     def dialect(self) -> str:
@@ -43,13 +47,30 @@ class Database:
         On SQLite it takes the write lock at once: a transaction that reads first and writes later
         cannot wait for the lock, it fails (SQLITE_BUSY).
         """
-        with self._writing.begin() as session:
+        with self._in_turn(), self._writing.begin() as session:
             yield session
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """Let this process's writers to SQLite go one by one, before they take a connection.
+
+        SQLite itself lets waiting writers try at intervals that grow, and out of many some are
+        always too late. Raises PoolTimeout.
+        """
+        if self._turn is None:
+            yield
+            return
+        if not self._turn.acquire(timeout=_POOL_TIMEOUT):
+            raise PoolTimeout("too many writers wait for the database")
+        try:
+            yield
+        finally:
+            self._turn.release()
 
 
 def engine_options(url: str) -> dict[str, Any]:
     """Return what `create_engine` needs for `url`: a small pool, and waits with an end."""
-    options: dict[str, Any] = {"pool_size": 8, "max_overflow": 0, "pool_timeout": 10}
+    options: dict[str, Any] = {"pool_size": 8, "max_overflow": 0, "pool_timeout": _POOL_TIMEOUT}
     if make_url(url).get_backend_name() == "sqlite":
         return options | {"connect_args": {"check_same_thread": False}}
     return options | {

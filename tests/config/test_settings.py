@@ -1,0 +1,76 @@
+"""Settings: blank variables, secrets from files, and mistakes that each get a line of their own."""
+
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from config import ConfigurationError, load_settings
+from config.secrets import secret_in
+
+SECRET = "0f" * 8 + "7c" * 8 + "e41d9ab2"
+
+
+def problems(**variables: str) -> list[str]:
+    """Return the lines that a start with `variables` ends with."""
+    with pytest.raises(ConfigurationError) as raised:
+        load_settings(variables)
+    return raised.value.problems
+
+
+@pytest.mark.parametrize("mode", ["", "  ", "keys", " keys "])
+@pytest.mark.parametrize("secret", ["", "short", "change-me" * 8])
+def test_keys_mode_needs_a_good_secret_however_it_is_written(mode: str, secret: str) -> None:
+    (line,) = problems(AUTH_MODE=mode, SECRET_KEY=secret)
+    assert line.startswith("SECRET_KEY: ")
+
+
+def test_blank_variables_count_as_not_set() -> None:
+    names = ("DATABASE_URL", "SECRET_KEY_FILE", "THREADS", "STORAGE_BACKEND", "STORAGE_S3_URL")
+    blank = load_settings({name: " " for name in names} | {"AUTH_MODE": "open"})
+    assert blank == load_settings({"AUTH_MODE": "open"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite+pysqlite:///:memory:",
+        "sqlite:///file:a?mode=memory&uri=true",
+    ],
+)
+def test_a_database_in_memory_is_refused(url: str) -> None:
+    (line,) = problems(AUTH_MODE="open", DATABASE_URL=url)
+    assert line.startswith("DATABASE_URL: ")
+
+
+def test_a_secret_is_read_from_its_file(tmp_path: Path) -> None:
+    kept = tmp_path / "secret"
+    kept.write_text(f"{SECRET}\n")
+    settings = load_settings({"SECRET_KEY_FILE": str(kept)})
+    assert settings.secret_key.get_secret_value() == SECRET
+
+
+def test_a_secret_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe\x00")
+    for kept in (binary, tmp_path, tmp_path / "missing"):
+        (line,) = problems(AUTH_MODE="open", METRICS_TOKEN_FILE=str(kept))
+        assert line.startswith("METRICS_TOKEN_FILE: ")
+
+
+def test_files_of_other_programs_are_left_alone() -> None:
+    load_settings({"AUTH_MODE": "open", "OTHER_SECRET_KEY_FILE": "/missing"})
+
+
+def test_everyone_who_makes_the_secret_at_once_gets_the_same(tmp_path: Path) -> None:
+    (tmp_path / f".secret_key.{os.getpid()}").touch()
+    with ThreadPoolExecutor(8) as pool:
+        made = set(pool.map(lambda _: secret_in(tmp_path), range(8)))
+    assert len(made) == 1
+    assert len(made.pop()) == 64
+    assert stat.S_IMODE((tmp_path / "secret_key").stat().st_mode) == 0o600
