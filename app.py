@@ -6,7 +6,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from alembic.util.exc import CommandError
 from flask import Response, request
 from flask_cors import CORS
 from flask_migrate import Migrate, upgrade
@@ -37,6 +36,7 @@ from storage.base import Storage
 from storage.errors import StorageError
 from views import body, errors, observing, schemas, tus
 from views.current import EXTENSION, Services
+from views.front import DeliveryFront
 from views.json_body import StrictRequest
 from views.proxies import TrustedProxies
 
@@ -83,9 +83,7 @@ def create_app(settings: Settings | None = None) -> Holdall:
     settings = settings or load_settings()
     _make_folders(settings)
     app = Holdall(EventLoop())
-    app.config["SECRET_KEY"] = settings.secret_key.get_secret_value() or secret_in(
-        settings.data_dir
-    )
+    app.config["SECRET_KEY"] = _secret(settings)
     app.url_map.merge_slashes = False  # a redirect would go to whatever host the request names
     app.json.sort_keys = False  # type: ignore[attr-defined]
     database = _open_database(app, settings)
@@ -97,6 +95,7 @@ def create_app(settings: Settings | None = None) -> Holdall:
     tus.register(app)
     routes.register(app)
     _allow_origins(app, settings)
+    app.wsgi_app = DeliveryFront(app.wsgi_app, app.extensions[EXTENSION])  # type: ignore[method-assign]
     if settings.trusted_proxies:
         app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     return app
@@ -189,6 +188,15 @@ def _make_folders(settings: Settings) -> None:
         raise ConfigurationError(["DATA_DIR: is not writable"])
 
 
+def _secret(settings: Settings) -> str:
+    """Return the secret that was set, or the one that this DATA_DIR has."""
+    try:
+        return settings.secret_key.get_secret_value() or secret_in(settings.data_dir)
+    except OSError as error:
+        reason = f"DATA_DIR: its secret_key cannot be used: {error.strerror}"
+        raise ConfigurationError([reason]) from error
+
+
 def _open_database(app: Holdall, settings: Settings) -> Database:
     app.config["SQLALCHEMY_DATABASE_URI"] = settings.database_url
     try:
@@ -200,10 +208,13 @@ def _open_database(app: Holdall, settings: Settings) -> Database:
             prepare_engine(engine, durable=settings.durable)
             with upgrade_lock(engine, settings.data_dir):
                 upgrade()
+    except SystemExit as error:
+        # Flask-Migrate ends so, once it has logged why.
+        raise ConfigurationError(["DATABASE_URL: its schema is not one of this version"]) from error
     except ValueError as error:
         # Its message quotes what was taken for a port, which may be a piece of the password.
         raise ConfigurationError(["DATABASE_URL: its port is not a number"]) from error
-    except (SQLAlchemyError, CommandError, ImportError, OSError) as error:
+    except (SQLAlchemyError, ImportError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise ConfigurationError([f"DATABASE_URL: cannot be used: {reason}"]) from error
     return Database(engine)

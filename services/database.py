@@ -26,6 +26,7 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._reading = sessionmaker(engine, expire_on_commit=False)
+        self._at_once = engine.execution_options(begins=False)
         self._writing = sessionmaker(engine.execution_options(writes=True), expire_on_commit=False)
         self._turn = threading.Lock() if self.dialect == "sqlite" else None
 
@@ -39,6 +40,10 @@ class Database:
         """Open a session for reading; it ends with the block."""
         with self._reading() as session:
             yield session
+
+    def connect(self) -> Connection:
+        """Open a connection for one statement, which is its own transaction."""
+        return self._at_once.connect()
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -96,8 +101,11 @@ def prepare_engine(engine: Engine, *, durable: bool) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        options = connection.get_execution_options()
+        if options.get("writes", False):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        elif options.get("begins", True):
+            connection.exec_driver_sql("BEGIN")
 
 
 @contextmanager

@@ -129,7 +129,7 @@ class Files:
         """Return what delivery needs of a file, whoever asks, or None when there is none."""
         if not is_random_name(file_id):
             return None
-        with self._database.engine.connect() as connection:
+        with self._database.connect() as connection:
             row = connection.execute(_DELIVERY, {"id": file_id}).first()
         return None if row is None else StoredFile(*row)
 

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from storage.base import Appended, ObjectInfo, State
+from storage.counted import Counted
 from storage.errors import IntegrityError, ObjectNotFound, StorageUnavailable
 from storage.files import FileWriter, describe
 from storage.folders import Folders, changing
@@ -34,14 +35,10 @@ class LocalResumable:
     def start(self, key: str, *, content_type: str, largest: int) -> State:
         """Begin an object; its file is made by the first append."""
         validated(key)
-        return _state(0)
+        return Counted().state()
 
     def append(self, key: str, state: State, offset: int) -> "LocalAppender":
-        size, complete = _read(state)
-        if complete:
-            raise ValueError("an object that was completed takes no further bytes")
-        if offset != size:
-            raise IntegrityError(f"the unfinished object has {size} bytes, not {offset}")
+        Counted.to_append(state, offset)
         with self._folders.unfinished(key, make=offset == 0) as (folder, name):
             fd = _open_alone(folder, name, make=offset == 0)
             try:
@@ -56,8 +53,7 @@ class LocalResumable:
 
     def finish(self, key: str, state: State, size: int) -> ObjectInfo:
         """Rename the file, which `complete` has made durable, into place."""
-        if not _read(state)[1]:
-            raise ValueError("an object is finished from the state that `complete` returned")
+        Counted.to_finish(state, size)
         try:
             with self._folders.unfinished(key) as (folder, name):
                 fd = _open_alone(folder, name, make=False)
@@ -103,10 +99,10 @@ class LocalAppender(FileWriter):
         self._offset = offset
 
     def keep(self) -> Appended:
-        return Appended(_state(self._make_durable()))
+        return Appended(Counted(size=self._make_durable()).state())
 
     def complete(self) -> Appended:
-        return Appended(_state(self._make_durable(), complete=True))
+        return Appended(Counted(size=self._make_durable(), complete=True).state())
 
     def _make_durable(self) -> int:
         """Fsync the file, and at its beginning its name too, and return its size."""
@@ -139,17 +135,6 @@ class LocalAppender(FileWriter):
             if self._fd >= 0:
                 os.ftruncate(self._fd, self._offset)
             self._close()
-
-
-def _state(size: int, *, complete: bool = False) -> State:
-    return {"size": size, "complete": complete}
-
-
-def _read(state: State) -> tuple[int, bool]:
-    try:
-        return state["size"], state["complete"]
-    except (KeyError, TypeError) as exc:
-        raise IntegrityError("the state of an unfinished object cannot be read") from exc
 
 
 def _open_alone(folder: int, name: str, *, make: bool) -> int:

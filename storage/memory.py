@@ -13,6 +13,7 @@ from typing import BinaryIO, Self
 from typing_extensions import Buffer
 
 from storage.base import CHUNK_SIZE, Appended, ObjectInfo, State
+from storage.counted import Counted
 from storage.errors import IntegrityError, ObjectNotFound, StorageUnavailable
 from storage.keys import validated
 from storage.selftest import prove
@@ -61,27 +62,23 @@ class MemoryStorage:
     def start(self, key: str, *, content_type: str, largest: int) -> State:
         with self._lock:
             self._unfinished.setdefault(validated(key), b"")
-        return {"size": 0, "complete": False}
+        return Counted().state()
 
     def append(self, key: str, state: State, offset: int) -> "MemoryAppender":
-        if state["complete"]:
-            raise ValueError("an object that was completed takes no further bytes")
+        Counted.to_append(state, offset)
         with self._lock:
             if key not in self._unfinished:
                 raise ObjectNotFound("no unfinished object is stored at this key")
-            if offset != state["size"] or offset > len(self._unfinished[key]):
-                raise IntegrityError(f"the unfinished object has not {offset} bytes")
             if key in self._appending:
                 raise StorageUnavailable("something else is still appending to the object")
             self._appending.add(key)
             return MemoryAppender(self, key, self._unfinished[key][:offset])
 
     def finish(self, key: str, state: State, size: int) -> ObjectInfo:
-        if not state["complete"]:
-            raise ValueError("an object is finished from the state that `complete` returned")
+        Counted.to_finish(state, size)
         with self._lock:
             content = self._unfinished.get(key)
-        info = self.stat(key) if content is None else self.put(key, content[:size])
+        info = self.stat(key) if content is None else self.put(key, content)
         if info.size != size:
             raise IntegrityError(f"the object has {info.size} bytes, not {size}")
         with self._lock:
@@ -165,7 +162,7 @@ class MemoryAppender:
         content = self._written.getvalue()
         self._storage.keep(self._key, content)
         self._end()
-        return Appended({"size": len(content), "complete": complete})
+        return Appended(Counted(size=len(content), complete=complete).state())
 
     def _end(self) -> None:
         if not self._written.closed:

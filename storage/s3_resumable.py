@@ -15,10 +15,11 @@ Knows parts, objects and tokens, and not the SDK.
 import io
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from typing import BinaryIO, Final, Protocol, Self
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO, Final, Protocol
 
 from storage.base import Appended, Body, ObjectInfo, Part, State
+from storage.counted import Counted
 from storage.errors import IntegrityError, ObjectNotFound, StorageError
 from storage.keys import new_key, random_name, validated
 from storage.multipart import Means, PartStore, PartStream
@@ -62,9 +63,9 @@ class ResumableStore(PartStore, Protocol):
     def scan(self, prefix: str = "") -> Iterator[ObjectInfo]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """A state, read. `parts` are entity tags, `tail` is a key, and `size` counts all bytes.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress(Counted):
+    """A state, read. `parts` are entity tags and `tail` is a key.
 
     Every part has `part_size` bytes; of a complete object, the last part has what remains.
     """
@@ -72,21 +73,9 @@ class Progress:
     token: str
     content_type: str
     part_size: int
-    size: int = 0
     upload_id: str | None = None
-    parts: tuple[str, ...] = ()
+    parts: list[str] = field(default_factory=list)
     tail: str | None = None
-    complete: bool = False
-
-    @classmethod
-    def read(cls, state: State) -> Self:
-        try:
-            return cls(**state | {"parts": tuple(state["parts"])})
-        except (KeyError, TypeError) as exc:
-            raise IntegrityError("the state of an unfinished object cannot be read") from exc
-
-    def state(self) -> State:
-        return asdict(self) | {"parts": list(self.parts)}
 
     def tail_size(self) -> int:
         return self.size - len(self.parts) * self.part_size
@@ -122,14 +111,11 @@ class S3Resumable:
     def start(self, key: str, *, content_type: str, largest: int) -> State:
         validated(key)
         part_size = fixed_part_size(self._configured, largest, self._store.maximum_parts)
-        return Progress(random_name(), content_type, part_size).state()
+        progress = Progress(token=random_name(), content_type=content_type, part_size=part_size)
+        return progress.state()
 
     def append(self, key: str, state: State, offset: int) -> "PartAppender":
-        progress = Progress.read(state)
-        if progress.complete:
-            raise ValueError("an object that was completed takes no further bytes")
-        if offset != progress.size:
-            raise IntegrityError(f"the unfinished object has {progress.size} bytes, not {offset}")
+        progress = Progress.to_append(state, offset)
         if progress.upload_id is not None:
             self._require_last_part(key, progress.upload_id, progress.parts)
         appender = PartAppender(self._store, validated(key), self._means(), progress)
@@ -141,11 +127,7 @@ class S3Resumable:
         return appender
 
     def finish(self, key: str, state: State, size: int) -> ObjectInfo:
-        progress = Progress.read(state)
-        if not progress.complete:
-            raise ValueError("an object is finished from the state that `complete` returned")
-        if size != progress.size:
-            raise IntegrityError(f"the unfinished object has {progress.size} bytes, not {size}")
+        progress = Progress.to_finish(state, size)
         if progress.upload_id is not None:
             info = self._store.complete(key, progress.upload_id, progress.all_parts())
             with suppress(StorageError):
@@ -165,7 +147,7 @@ class S3Resumable:
             self._store.delete(progress.tail)
         self._sweep(key)
 
-    def _require_last_part(self, key: str, upload_id: str, parts: tuple[str, ...]) -> None:
+    def _require_last_part(self, key: str, upload_id: str, parts: list[str]) -> None:
         """See that the upload and what was kept last are there, before bytes are taken."""
         found = self._store.list_parts(key, upload_id, after=len(parts) - 1)
         if not found or (found[0].number, found[0].etag) != (len(parts), parts[-1]):
@@ -234,7 +216,7 @@ class PartAppender(PartStream):
     def _result(self, size: int, *, complete: bool) -> Appended:
         """Wait for the parts and put the tail; only with its answer is anything kept."""
         before = self._progress
-        sent = tuple(part.etag for part in self._in_flight.settle())
+        sent = [part.etag for part in self._in_flight.settle()]
         tail = before.tail if size == before.size and not sent else self._put_tail()
         after = replace(
             before,

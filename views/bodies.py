@@ -5,8 +5,8 @@ that a missing object or a store that is down is still an error of its own; what
 raises, and the server breaks the connection: a body never ends short in silence.
 """
 
-from collections.abc import Iterator
-from typing import BinaryIO
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, BinaryIO
 
 import flask
 
@@ -14,6 +14,8 @@ from services.delivery import Plan
 from services.ranges import ByteRange, Piece
 from storage.base import CHUNK_SIZE, Body, Storage
 from storage.errors import IntegrityError
+
+Wrap = Callable[[Any, int], Iterable[bytes]]
 
 
 class PlannedResponse(flask.Response):
@@ -104,25 +106,26 @@ def open_range(storage: Storage, key: str, size: int, piece: ByteRange) -> Body:
     return body
 
 
+def attach(plan: Plan, storage: Storage, key: str, size: int, wrap: Wrap | None) -> Iterable[bytes]:
+    """Open what a plan names of the object at `key`, `size` bytes long.
+
+    `wrap` is the server's `wsgi.file_wrapper`: the kernel then sends a plain file. Werkzeug's own
+    helper does so for whole files alone, and its ranges read everything before. Raises as
+    `open_range` does.
+    """
+    if not plan.pieces:
+        return ()
+    if len(plan.pieces) > 1 or not isinstance(plan.pieces[0], ByteRange):
+        return PiecewiseBody(storage, key, size, plan.pieces)
+    body = open_range(storage, key, size, plan.pieces[0])
+    if body.file is None or wrap is None:
+        return body
+    return wrap(FileWindow(body, body.file, body.file.tell() + body.size), CHUNK_SIZE)
+
+
 def respond(plan: Plan, storage: Storage, key: str, size: int) -> flask.Response:
     """Make the response of a plan for the object at `key`, `size` bytes long."""
-    if len(plan.pieces) == 1 and isinstance(plan.pieces[0], ByteRange):
-        return _respond_with_range(plan, open_range(storage, key, size, plan.pieces[0]))
-    if not plan.pieces:
-        return PlannedResponse((), plan.status, plan.headers)
-    pieces = PiecewiseBody(storage, key, size, plan.pieces)
-    return PlannedResponse(pieces, plan.status, plan.headers)
-
-
-def _respond_with_range(plan: Plan, body: Body) -> flask.Response:
-    """Let the kernel send a plain file where the server can, and stream anything else.
-
-    Werkzeug's own helper does so for whole files alone, and its ranges read everything before.
-    """
     wrap = flask.request.environ.get("wsgi.file_wrapper")
-    if body.file is None or wrap is None:
-        return PlannedResponse(body, plan.status, plan.headers)
-    window = FileWindow(body, body.file, body.file.tell() + body.size)
-    return PlannedResponse(
-        wrap(window, CHUNK_SIZE), plan.status, plan.headers, direct_passthrough=True
-    )
+    sent = attach(plan, storage, key, size, wrap)
+    # Passed through as it is, since a wrapper around it would hide the file from the server.
+    return PlannedResponse(sent, plan.status, plan.headers, direct_passthrough=bool(plan.pieces))

@@ -3,7 +3,9 @@
 What an answer says is decided in `services.delivery`; nothing is added to it here.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from flask import Response, after_this_request, request
 
@@ -16,6 +18,9 @@ from storage.errors import ObjectNotFound
 from views.bodies import PlannedResponse, respond
 from views.current import caller, services
 
+FAILED = "holdall.delivery_failed"
+"""Where `views.front` leaves the error that ended its try at the same request."""
+
 _VARIABLES = tuple(
     (name, "HTTP_" + name.upper().replace("-", "_")) for name in delivery.REQUEST_HEADERS
 )
@@ -25,6 +30,8 @@ def serve(file_id: str, filename: str | None = None) -> Response:
     """Send the file, or as much of it as is asked for. The id decides; the name is for people."""
     asked, cors = _asked(filename), _cors()
     try:
+        if FAILED in request.environ:
+            raise request.environ[FAILED]
         file, access = _find(file_id)
         plan = delivery.plan(file, asked, access=access, cors=cors, now=datetime.now(UTC))
         return _attach(plan, file)
@@ -41,13 +48,16 @@ def preflight(file_id: str, filename: str | None = None) -> Response:
 
 def _asked(filename: str | None) -> DeliveryRequest:
     """Read of the request what a plan depends on."""
-    environ = request.environ
-    return DeliveryRequest(
-        method=request.method,
-        headers={name: environ[variable] for name, variable in _VARIABLES if variable in environ},
-        filename=filename,
-        download=request.args.get("download", "0") not in ("0", "false"),
-    )
+    download = request.args.get("download", "0") not in ("0", "false")
+    return delivery_request(request.environ, filename, download=download)
+
+
+def delivery_request(
+    environ: Mapping[str, Any], filename: str | None, *, download: bool
+) -> DeliveryRequest:
+    """Read of a WSGI environment what a plan depends on."""
+    headers = {name: environ[variable] for name, variable in _VARIABLES if variable in environ}
+    return DeliveryRequest(environ["REQUEST_METHOD"], headers, filename, download)
 
 
 def _cors() -> CorsPolicy:

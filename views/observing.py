@@ -3,7 +3,8 @@
 import logging
 import re
 import time
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
 from flask import Flask, Response, g, request
 from werkzeug.wrappers import Response as BaseResponse
@@ -18,6 +19,42 @@ _GIVEN_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _QUIET: Final = frozenset({"/api/health", "/api/ready", "/metrics"})
 
 
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A request that has begun: its id, and when that was."""
+
+    request_id: str
+    began: float
+
+    @classmethod
+    def begin(cls, given: str) -> Self:
+        """Begin with the id that the client gave, or one of ours where that is none."""
+        chosen = given if _GIVEN_ID.fullmatch(given) else random_name()
+        return cls(chosen, time.perf_counter())
+
+    def end(
+        self, *, method: str, path: str, route: str, status: int, length: int | None, client: str
+    ) -> None:
+        """Count the request and write its line; `length` is the body's, in bytes."""
+        seconds = time.perf_counter() - self.began
+        # Each label is kept for good, and a client may make up any method.
+        label = method if method in cors.ALLOWED_METHODS else "other"
+        metrics.REQUESTS.labels(label, route, status).inc()
+        metrics.DURATION.labels(route).observe(seconds)
+        if length and method != "HEAD":
+            metrics.SENT.inc(length)
+        line = {
+            "request_id": self.request_id,
+            "method": method,
+            "path": path,
+            "status": status,
+            "bytes": length,
+            "ms": round(seconds * 1000, 1),
+            "client": client,
+        }
+        log.log(logging.DEBUG if path in _QUIET else logging.INFO, "request", extra=line)
+
+
 def register(app: Flask) -> None:
     """Have every request of `app` observed."""
     app.before_request(_begin)
@@ -25,34 +62,18 @@ def register(app: Flask) -> None:
 
 
 def _begin() -> None:
-    given = request.headers.get("X-Request-ID", "")
-    g.request_id = given if _GIVEN_ID.fullmatch(given) else random_name()
-    g.began = time.perf_counter()
+    g.observed = Observed.begin(request.headers.get("X-Request-ID", ""))
 
 
 def _end(response: Response) -> BaseResponse:
-    seconds = time.perf_counter() - g.began
-    response.headers["X-Request-ID"] = g.request_id
-    route = request.url_rule.rule if request.url_rule else "unmatched"
-    # Each label is kept for good, and a client may make up any method.
-    method = request.method if request.method in cors.ALLOWED_METHODS else "other"
-    metrics.REQUESTS.labels(method, route, response.status_code).inc()
-    metrics.DURATION.labels(route).observe(seconds)
-    length = response.content_length
-    if length and request.method != "HEAD":
-        metrics.SENT.inc(length)
-    level = logging.DEBUG if request.path in _QUIET else logging.INFO
-    log.log(
-        level,
-        "request",
-        extra={
-            "request_id": g.request_id,
-            "method": request.method,
-            "path": request.path,
-            "status": response.status_code,
-            "bytes": length,
-            "ms": round(seconds * 1000, 1),
-            "client": request.remote_addr,
-        },
+    observed: Observed = g.observed
+    response.headers["X-Request-ID"] = observed.request_id
+    observed.end(
+        method=request.method,
+        path=request.path,
+        route=request.url_rule.rule if request.url_rule else "unmatched",
+        status=response.status_code,
+        length=response.content_length,
+        client=request.remote_addr or "",
     )
     return response

@@ -142,4 +142,3 @@ def test_a_file_of_nothing_is_a_file(service: Service, tmp_path: Path) -> None:
     told = tus_js(service.url, file_of(tmp_path, b""))
     assert told.ended == "done", told.failed
     check_served(service, told.url, b"")
-

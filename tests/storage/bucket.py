@@ -38,6 +38,11 @@ class Bucket:
     def create(self) -> None:
         self.client.create_bucket(Bucket=self.name)
 
+    def options(self, **parameters: object) -> S3Options:
+        """Return the options of a storage with small parts and any parameters of its URL."""
+        url = self.server.url(self.name, "", **{"part_size": 5 * MIB, **parameters})
+        return S3Options.from_url(url)
+
     def storage(
         self,
         *,
@@ -46,9 +51,8 @@ class Bucket:
         **parameters: object,
     ) -> S3Storage:
         """Open a storage on the bucket, with small parts and any parameters of its URL."""
-        url = self.server.url(self.name, "", **{"part_size": 5 * MIB, **parameters})
         storage = S3Storage(
-            S3Options.from_url(url),
+            self.options(**parameters),
             scratch=self.scratch,
             access_key_id=self.server.access_key_id,
             secret_access_key=secret_access_key or self.server.secret_access_key,

@@ -169,7 +169,7 @@ class ResumingContract:
     def test_an_append_whose_state_was_lost_is_made_again(
         self, open_store: OpenStore, storage: ResumableStorage
     ) -> None:
-        """Who dies between keeping the bytes and writing the state down goes on from the old one."""
+        """Who dies between keeping bytes and writing the state down leaves the old one."""
         upload = Upload(open_store)
         for size in (1, self.part_size, 7):
             for lost in (b"lost", bytes(self.part_size)):
@@ -199,7 +199,7 @@ class ResumingContract:
     ) -> None:
         upload = Upload(open_store)
         with pytest.raises(StorageError):
-            storage.append(upload.key, {}, 0)
+            storage.append(upload.key, upload.state | {"sizes": []}, 0)
 
     def test_an_appender_is_of_no_use_after_its_end(
         self, open_store: OpenStore, storage: ResumableStorage
@@ -302,7 +302,7 @@ class ResumingContract:
     def test_a_discard_at_any_time_leaves_nothing(
         self, open_store: OpenStore, storage: ResumableStorage, left: Hidden
     ) -> None:
-        for sizes in ((), (0,), (1,), (self.part_size,), (self.part_size + 1, 1, self.part_size)):
+        for sizes in ((), (1,), (self.part_size,), (self.part_size + 1, 1, self.part_size)):
             for complete in (False, True):
                 upload = Upload(open_store)
                 for size in sizes:

@@ -1,6 +1,6 @@
 """The conformance suite of the capability Resumable over every backend."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -50,6 +50,12 @@ class Lasting(MemoryStorage):
     def close(self) -> None: ...
 
 
+class LastingS3(S3Storage):
+    """A connection that is there for the next one to use it."""
+
+    def close(self) -> None: ...
+
+
 class TestMemory(ResumingContract):
     memory_limit = None
 
@@ -63,10 +69,13 @@ class TestMemory(ResumingContract):
 class S3Resuming(ResumingContract):
     @pytest.fixture(scope="class")
     @classmethod
-    def bucket(cls, s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Bucket:
+    def bucket(
+        cls, s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory
+    ) -> Iterator[Bucket]:
         bucket = Bucket(s3_server, tmp_path_factory.mktemp("scratch"))
         bucket.create()
-        return bucket
+        yield bucket
+        bucket.close()
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -82,11 +91,20 @@ class TestS3(S3Resuming):
 
 
 class TestS3OverTls(S3Resuming):
+    """TLS changes how bodies are framed; that any process can go on has been seen without it."""
+
     @pytest.fixture(scope="class")
     @classmethod
-    def open_store(cls, bucket: Bucket, s3_tls_front: TlsFront) -> OpenStore:
-        place = {"endpoint": s3_tls_front.endpoint, "ca_bundle": s3_tls_front.ca_bundle}
-        return lambda: bucket.storage(**place)
+    def open_store(cls, bucket: Bucket, s3_tls_front: TlsFront) -> Iterator[OpenStore]:
+        options = bucket.options(endpoint=s3_tls_front.endpoint, ca_bundle=s3_tls_front.ca_bundle)
+        storage = LastingS3(
+            options,
+            scratch=bucket.scratch,
+            access_key_id=bucket.server.access_key_id,
+            secret_access_key=bucket.server.secret_access_key,
+        )
+        yield lambda: storage
+        S3Storage.close(storage)
 
 
 @pytest.mark.parametrize(
