@@ -2,12 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import cache
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Insert, bindparam, func, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from models import Counter
+from models import Base, Counter
 
 
 def count(session: Session, changes: Iterable[tuple[str, str | None, int]], *, sign: int) -> None:
@@ -20,21 +22,26 @@ def count(session: Session, changes: Iterable[tuple[str, str | None, int]], *, s
         entry = sums[collection, owner or ""]
         entry[0] += sign
         entry[1] += sign * size
-    dialect = session.get_bind().dialect.name
-    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    upsert = _upsert(session.get_bind().dialect.name)
     for (collection, owner_or_none), (files, size) in sorted(sums.items()):
-        new = insert(Counter).values(
-            collection=collection, owner=owner_or_none, files=files, bytes=size
-        )
-        session.execute(
-            new.on_conflict_do_update(
-                index_elements=[Counter.collection, Counter.owner],
-                set_={
-                    "files": Counter.files + new.excluded.files,
-                    "bytes": Counter.bytes + new.excluded.bytes,
-                },
-            )
-        )
+        new = {"collection": collection, "owner": owner_or_none, "files": files, "bytes": size}
+        session.execute(upsert, new)
+
+
+@cache
+def _upsert(dialect: str) -> Insert:
+    """Return the statement that adds to a counter or begins one; made once, as it is costly."""
+    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    counters = Base.metadata.tables[Counter.__tablename__]
+    new = insert(counters)
+    sums = {name: counters.c[name] + new.excluded[name] for name in ("files", "bytes")}
+    unset = {name: literal(0) for name in ("reserved_files", "reserved_bytes")}
+    given: dict[str, Any] = {
+        name: bindparam(name) for name in ("collection", "owner", "files", "bytes")
+    }
+    return new.values(**given, **unset).on_conflict_do_update(
+        index_elements=["collection", "owner"], set_=sums
+    )
 
 
 def total_files(session: Session, *, collection: str | None, owner: str | None) -> int:

@@ -2,7 +2,8 @@
 
 An upload that somebody works on is left alone, and one whose bytes are all there is finished and
 not dropped. The row says `expired` before the bytes go, so that nobody goes on with half of them;
-it stays for a while, to answer that the upload is gone.
+its key goes when they are gone, and until then each run tries again. The row stays for a while, to
+answer that the upload is gone.
 """
 
 import logging
@@ -10,7 +11,7 @@ from datetime import timedelta
 from threading import Event, Thread
 from typing import Final
 
-from sqlalchemy import and_, delete, select
+from sqlalchemy import and_, delete, or_, select
 
 from models import Upload, now
 from services.database import Database
@@ -65,7 +66,8 @@ class Expiry:
                 log.exception("dropping expired uploads failed")
 
     def _expired(self, after: str) -> list[str]:
-        over = and_(Upload.expires_at <= now(), Upload.state != EXPIRED, Upload.id > after)
+        holds_something = or_(Upload.state != EXPIRED, Upload.key != "")
+        over = and_(Upload.expires_at <= now(), holds_something, Upload.id > after)
         query = select(Upload.id).where(over).order_by(Upload.id).limit(_BATCH)
         with self._database.read() as session:
             return list(session.scalars(query))
@@ -78,6 +80,7 @@ class Expiry:
             return False
 
     def _forget(self) -> None:
-        old = delete(Upload).where(Upload.state == EXPIRED, Upload.expires_at <= now() - REMEMBERED)
+        empty = and_(Upload.state == EXPIRED, Upload.key == "")
+        old = delete(Upload).where(empty, Upload.expires_at <= now() - REMEMBERED)
         with self._database.write() as session:
             session.execute(old)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from models import Upload, now
@@ -68,6 +68,13 @@ class Hold:
             update(Upload).where(*held).values(updated_at=now(), **values).returning(Upload.id)
         )
         if changed.first() is None:
+            raise TakenOver
+
+    def remove(self, session: Session) -> None:
+        """Delete the row, if the lease still stands. Raises TakenOver when it was lost."""
+        held = (Upload.id == self.upload_id, Upload.lock_holder == self.holder)
+        removed = session.execute(delete(Upload).where(*held).returning(Upload.id))
+        if removed.first() is None:
             raise TakenOver
 
     def _renew(self) -> None:

@@ -1,7 +1,9 @@
 """What a collection asks of its files, with the service's own limits laid over it."""
 
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy import select
 
@@ -9,6 +11,8 @@ from models import Collection, now
 from services.database import Database
 from services.errors import CollectionNotFound, TooLarge, TypeNotAllowed
 from services.mimetype import matches, same_type
+
+KNOWN_FOR: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,19 @@ class Policies:
     def __init__(self, database: Database, limits: Limits) -> None:
         self._database = database
         self._limits = limits
+        self._known: dict[str, tuple[Policy, float]] = {}
 
     def of(self, name: str) -> Policy:
-        """Return the policy of collection `name`. Raises CollectionNotFound."""
+        """Return the policy of collection `name`, as it was KNOWN_FOR seconds ago at the most.
+
+        Raises CollectionNotFound.
+        """
+        known = self._known.get(name)
+        if known is None or known[1] < time.monotonic():
+            known = self._known[name] = (self._read(name), time.monotonic() + KNOWN_FOR)
+        return known[0]
+
+    def _read(self, name: str) -> Policy:
         row = None
         if "\0" not in name:  # which PostgreSQL has no text for
             with self._database.read() as session:

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import delete, insert
+from sqlalchemy import insert
+from sqlalchemy.exc import IntegrityError
 
 from models import Upload, now
 from services.caller import Caller
@@ -57,6 +58,10 @@ PART: Final = "part"
 """The role of an upload that is to be a piece of another; it becomes no file itself."""
 WHOLE: Final = "whole"
 JOINED: Final = "joined"
+
+
+class LengthChanged(InvalidField):
+    """A request tells, or its bytes have, another length than the upload was given before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +171,8 @@ class Uploads:
         `length` is the upload's, where it was not known before. What arrived is kept when the
         request breaks off, unless it has a checksum to be held against.
 
-        Raises FileNotFound, Gone, Locked, NotPermitted, OffsetMismatch, TooLarge, InvalidField,
-        ChecksumMismatch, TypeNotAllowed, and what reading the request raises.
+        Raises FileNotFound, Gone, Locked, NotPermitted, OffsetMismatch, TooLarge, LengthChanged,
+        ChecksumMismatch, TypeNotAllowed, TakenOver, and what reading the request raises.
         """
         self._find(caller, upload_id)
         with self._locks.hold(upload_id) as hold:
@@ -191,7 +196,6 @@ class Uploads:
             if row.file_id is not None:
                 with suppress(FileNotFound):
                     self._files.delete(caller, row.file_id)
-                row.protocol_state = {**row.protocol_state, "role": JOINED}
             self._remove(hold, row)
         log.info("upload terminated", extra={"upload": upload_id})
 
@@ -252,6 +256,7 @@ class Uploads:
     def expire(self, upload_id: str) -> bool:
         """Drop an upload that has expired, and say whether it was; one that is whole is finished.
 
+        What it held in the store is given back by this or, when that fails, by a later call.
         Raises Locked while somebody is at work on it.
         """
         with self._locks.hold(upload_id, patience=0) as hold:
@@ -260,16 +265,17 @@ class Uploads:
                 return False
             if row.state == FINISHING:
                 self._finish(hold, row)
-            becomes_nothing = row.state == OPEN or row.protocol_state["role"] == PART
-            with self._database.write() as session:
-                if becomes_nothing:
-                    hold.change(session, state=EXPIRED, ingest_state={}, storage_state={})
-                else:
-                    session.execute(delete(Upload).where(Upload.id == upload_id))
-        if becomes_nothing:
-            self._free(row)
+            if row.file_id is not None:
+                with self._database.write() as session:
+                    hold.remove(session)
+                return False
+            dropped = row.state != EXPIRED
+            self._end(hold, row, expires_at=row.expires_at)
+            if self._free(row):
+                with self._database.write() as session:
+                    hold.change(session, key="", ingest_state={}, storage_state={})
         log.info("upload expired", extra={"upload": upload_id, "offset": row.offset})
-        return becomes_nothing
+        return dropped
 
     def _find(self, caller: Caller, upload_id: str) -> None:
         """Refuse before any wait what the caller may not see or what is over."""
@@ -313,9 +319,9 @@ class Uploads:
         policy = self._policies.of(row.collection)
         if length is not None:
             if row.length is not None and row.length != length:
-                raise InvalidField("Upload-Length cannot be changed")
+                raise LengthChanged("Upload-Length cannot be changed")
             if length < row.offset:
-                raise InvalidField("Upload-Length is less than what has arrived")
+                raise LengthChanged("Upload-Length is less than what has arrived")
             policy.check_size(length)
             if row.length is None:
                 with self._database.write() as session:
@@ -338,6 +344,8 @@ class Uploads:
         try:
             with feed:
                 broken = request.pour_into(feed, hold, row.length)
+                if request.last and broken is None and row.length not in (None, feed.received):
+                    raise LengthChanged("Upload-Length is not where the last bytes end")
                 ends = row.length == feed.received or (request.last and broken is None)
                 appended = feed.complete() if ends else feed.keep()
                 self._checkpoint(hold, row, feed, appended, ends=ends)
@@ -379,30 +387,49 @@ class Uploads:
         else:
             policy = self._policies.of(row.collection)
             finished = Finished.of(row.ingest_state, policy, row.annotations, stored)
-            row.file_id = finished.state.file_id
-            self._publishing.publish(
-                [finished],
-                also=lambda session: hold.change(session, state=COMPLETE, file_id=row.file_id),
-            )
+            file_id = finished.state.file_id
+            try:
+                self._publishing.publish(
+                    [finished],
+                    also=lambda session: hold.change(session, state=COMPLETE, file_id=file_id),
+                )
+            except IntegrityError:
+                # The file is there already where the lease was lost on the way: say TakenOver.
+                with self._database.write() as session:
+                    hold.change(session)
+                raise
+            row.file_id = file_id
         row.state = COMPLETE
 
     def _remove(self, hold: Hold, row: Upload) -> None:
-        """End an upload that can become nothing, its row first."""
-        with self._database.write() as session:
-            session.execute(delete(Upload).where(Upload.id == hold.upload_id))
-        self._free(row)
+        """End an upload, and forget it once the store holds nothing of it.
 
-    def _free(self, row: Upload) -> None:
-        """Give back what the store holds of an upload that has ended without a file."""
-        if row.protocol_state["role"] == JOINED:
-            return
+        Its row stays until then: without it, nobody would find what it left in the store.
+        """
+        self._end(hold, row, expires_at=now())
+        if self._free(row):
+            with self._database.write() as session:
+                hold.remove(session)
+
+    def _end(self, hold: Hold, row: Upload, *, expires_at: datetime) -> None:
+        """Say that nobody can go on with an upload, before its bytes go."""
+        with self._database.write() as session:
+            hold.change(session, state=EXPIRED, expires_at=expires_at)
+
+    def _free(self, row: Upload) -> bool:
+        """Give back what the store holds of an upload that is no file, and say whether it did.
+
+        A crash while it was finished may have left its object there, with nobody to know it.
+        """
+        if row.file_id is not None:
+            return True
         try:
-            if row.state == COMPLETE:
-                self._storages[row.backend].delete(row.key)
-            else:
-                self._resumable(row.backend).discard(row.key, row.storage_state)
+            self._resumable(row.backend).discard(row.key, row.storage_state)
+            self._storages[row.backend].delete(row.key)
         except StorageError as error:
             log.warning("bytes were left", extra={"key": row.key, "reason": str(error)})
+            return False
+        return True
 
     def _delete_object(self, backend: str, key: str) -> None:
         try:
