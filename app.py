@@ -1,5 +1,6 @@
 """Puts the service together: settings, database, storage, services, URLs; and the WSGI `app`."""
 
+import logging
 import os
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
@@ -30,15 +31,17 @@ from services.policy import Limits, Policies
 from services.probes import Probes
 from services.publishing import Publishing
 from services.resumable import Uploads
-from storage import open_storage
+from storage import Storages, open_storage
 from storage.aio import AsyncStorage
 from storage.base import Storage
-from storage.errors import StorageError
+from storage.errors import StorageError, StorageFull
 from views import body, errors, observing, schemas, tus
 from views.current import EXTENSION, Services
 from views.front import DeliveryFront
 from views.json_body import StrictRequest
 from views.proxies import TrustedProxies
+
+log = logging.getLogger("holdall.start")
 
 VERSION = "0.1.0"
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -112,6 +115,8 @@ def prepare(settings: Settings) -> None:
         backend = settings.backends[settings.storage_backend]
         try:
             storages[backend.name].check()
+        except StorageFull as error:
+            log.warning("files can be read and deleted only", extra={"reason": str(error)})
         except StorageError as error:
             raise ConfigurationError([f"{backend.variable}: {error}"]) from error
         finally:
@@ -120,9 +125,9 @@ def prepare(settings: Settings) -> None:
             db.engine.dispose()
 
 
-def open_storages(settings: Settings) -> dict[str, Storage]:
+def open_storages(settings: Settings) -> Storages:
     """Open every configured backend by name. Raises ConfigurationError for URLs that are wrong."""
-    storages, problems = {}, []
+    storages, problems = Storages(), []
     for backend in settings.backends.values():
         try:
             storages[backend.name] = open_storage(

@@ -16,7 +16,7 @@ from gunicorn.glogging import Logger
 
 from config import ConfigurationError, Settings, load_settings
 from config.logs import logging_config
-from config.metrics import claim_metrics_folder
+from config.metrics import claim_metrics_folder, metrics_parent
 
 _CLIENTS_AT_ONCE = 1536
 
@@ -57,8 +57,6 @@ class _Logger(Logger):  # type: ignore[misc]
 
 _SETTINGS = _settings()
 _raise_file_limit()
-# The database is nobody else's to read; files have modes of their own.
-os.umask(0o027)
 
 bind = _bind(_SETTINGS)
 workers = _SETTINGS.web_concurrency
@@ -96,12 +94,14 @@ logger_class = _Logger
 def on_starting(server: Any) -> None:
     """Make ready what the workers need, once; what is wrong ends the start and not each worker."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # The database is nobody else's to read; a front server in the same group may read files.
+    os.umask(0o027)
     child = os.fork()
     if child == 0:
         _prepare_and_exit()
     if status := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
         sys.exit(abs(status))
-    claim_metrics_folder(_SETTINGS.scratch / "metrics")
+    claim_metrics_folder(metrics_parent(_SETTINGS.scratch))
 
 
 def _prepare_and_exit() -> NoReturn:

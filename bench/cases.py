@@ -4,6 +4,7 @@ A turn happens on a quiet server, leaves nothing large behind, and is repeated r
 """
 
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from bench import clients
 from bench.clients import Load, Transfer, drive, wrk
 from bench.meter import Usage, metered
 from bench.subjects import Subject, get_request
+from bench.tus import Piece, sha256
 
 MIB = 1024 * 1024
 CONNECTIONS = 16
@@ -19,6 +21,13 @@ RANGE_CONNECTIONS = 4
 RANGES = 512
 EDGE = 16
 """How many MiB at either end of the file count as its start and its end."""
+PATCH = 64 * MIB
+MANY = 100
+MANY_SIZE = 10 * MIB
+MANY_PATCH = MANY_SIZE // 4
+SPARSE = 5 * 1024 * MIB
+SPARSE_PATCH = 64 * 10**6
+"""Not a multiple of any part's size, so that nearly every patch ends within a part."""
 
 
 @dataclass(slots=True)
@@ -39,11 +48,15 @@ class Fixture:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One turn's figure, in the case's unit, how much was done in all, and what the server used."""
+    """One turn's figure, in the case's unit, how much was done in all, and what the server used.
+
+    `parts` is how many the stored object has, 0 where that was not looked up.
+    """
 
     rate: float
     done: float
     usage: Usage
+    parts: int = 0
 
     @property
     def cpu(self) -> float:
@@ -60,6 +73,7 @@ class Case:
     """`turn` does the case once; `unit` is that of its figure, and more is better.
 
     Cases that are held against each other share a `group`: a server does them one after the other.
+    One that is to be done `once` has no further rounds.
     """
 
     name: str
@@ -67,6 +81,7 @@ class Case:
     unit: str
     turn: Callable[[Subject, Fixture], Sample]
     group: str = ""
+    once: bool = False
 
 
 def seed(subject: Subject, fixture: Fixture) -> None:
@@ -90,6 +105,62 @@ def _upload(subject: Subject, fixture: Fixture, act: Callable[[Path, str], Trans
         uploaded = act(fixture.big_file, "turn.bin")
     subject.discard(uploaded, "turn.bin")
     return Sample(fixture.size / MIB / uploaded.seconds, fixture.size / MIB, usage)
+
+
+def _tus_put(subject: Subject, fixture: Fixture) -> Sample:
+    piece = Piece(fixture.big_file, 0, fixture.size)
+    return _pieces(subject, [piece], lambda: [subject.put_piece(piece)])
+
+
+def _tus(subject: Subject, fixture: Fixture) -> Sample:
+    return _by_tus(subject, [Piece(fixture.big_file, 0, fixture.size)], PATCH)
+
+
+def _tus_many(subject: Subject, fixture: Fixture) -> Sample:
+    """Upload stretches of the big file, all different, at the same time."""
+    step = (fixture.size - MANY_SIZE) // (MANY - 1)
+    pieces = [Piece(fixture.big_file, number * step, MANY_SIZE) for number in range(MANY)]
+    return _by_tus(subject, pieces, MANY_PATCH)
+
+
+def _tus_sparse(subject: Subject, fixture: Fixture) -> Sample:
+    """Upload a file that is one hole: it has no bytes on the client's disk."""
+    hole = fixture.big_file.with_name("hole.bin")
+    with open(hole, "wb") as file:
+        file.truncate(SPARSE)
+    try:
+        return _by_tus(subject, [Piece(hole, 0, SPARSE)], SPARSE_PATCH, in_parts=True)
+    finally:
+        hole.unlink()
+
+
+def _by_tus(
+    subject: Subject, pieces: Sequence[Piece], patch: int, *, in_parts: bool = False
+) -> Sample:
+    return _pieces(subject, pieces, lambda: subject.tus(pieces, patch), in_parts=in_parts)
+
+
+def _pieces(
+    subject: Subject,
+    pieces: Sequence[Piece],
+    act: Callable[[], list[Transfer]],
+    *,
+    in_parts: bool = False,
+) -> Sample:
+    """Upload pieces by `act`, and see that each became the file that it is."""
+    expected = [sha256(piece) for piece in pieces]
+    clients.flush_disk()
+    with metered(subject.server) as usage:
+        began = time.monotonic()
+        uploaded = act()
+        seconds = time.monotonic() - began
+    if [subject.sha256(each) for each in uploaded] != expected:
+        raise clients.ClientFailed("a file has another SHA-256 than what was sent")
+    size = sum(piece.size for piece in pieces) / MIB
+    parts = subject.parts(pieces[0].size) if in_parts else 0
+    for each in uploaded:
+        subject.discard(each, "")
+    return Sample(size / seconds, size, usage, parts)
 
 
 def _get(subject: Subject, fixture: Fixture) -> Sample:
@@ -165,6 +236,10 @@ def driver_ceiling(subject: Subject, fixture: Fixture) -> float:
 
 CASES = [
     Case("put", "{size} raw PUT", "MiB/s", _put),
+    Case("tus-put", "{size} raw PUT by the tus client", "MiB/s", _tus_put, group="tus"),
+    Case("tus", "{size} tus, 64 MiB patches", "MiB/s", _tus, group="tus"),
+    Case("tus-many", f"{MANY} tus uploads of 10 MiB at once", "MiB/s", _tus_many),
+    Case("tus-sparse", "5 GiB of zeros by tus", "MiB/s", _tus_sparse, once=True),
     Case("post", "{size} multipart POST", "MiB/s", _post),
     Case("get", "{size} GET", "MiB/s", _get),
     Case(

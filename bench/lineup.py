@@ -1,20 +1,29 @@
 """Who is measured: starts the servers of a run and pairs each with the doors that are used.
 
-A subject takes part in the cases that PARTS names for it, or in all.
+A case is done by the subjects that ALONE names for it; else a subject takes part in the cases that
+PARTS names for it, or in all.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from bench import servers
 from bench.servers import Server
-from bench.subjects import Holdall, Naive, NaiveRaw, Nginx, Subject
+from bench.store import Store
+from bench.subjects import Holdall, HoldallOnS3, Naive, NaiveRaw, Nginx, Subject
 
 PARTS = {
     "naive-raw": ("put",),
     "holdall-fsync": ("put", "post", "small-upload"),
     "holdall-s3": ("put", "post", "get"),
+}
+ALONE = {
+    "tus-put": ("holdall", "holdall-fsync", "holdall-s3"),
+    "tus": ("holdall", "holdall-fsync", "holdall-s3"),
+    "tus-many": ("holdall", "holdall-fsync", "holdall-s3"),
+    "tus-sparse": ("holdall-s3",),
 }
 OPPONENTS = ("naive", "naive-2x8", "nginx")
 """`naive` runs under Holdall's gunicorn.conf.py, `naive-2x8` with two workers of eight threads."""
@@ -22,7 +31,12 @@ OPPONENTS = ("naive", "naive-2x8", "nginx")
 
 def takes_part(subject: str, case: str) -> bool:
     """Say whether the subject is measured in the case."""
+    if case in ALONE:
+        return subject in ALONE[case]
     return case in PARTS.get(subject, (case,))
+
+
+Kind = Callable[[str, Server, Path], Subject]
 
 
 @contextmanager
@@ -33,7 +47,7 @@ def lineup(
     with ExitStack() as stack:
         gathered: list[Subject] = []
 
-        def join(name: str, kind: type[Subject], run: Callable[[Path], Server]) -> None:
+        def join(name: str, kind: Kind, run: Callable[[Path], Server]) -> None:
             if any(takes_part(name, case) for case in cases):
                 home = folder / name
                 home.mkdir()
@@ -54,22 +68,22 @@ def lineup(
             join("nginx", Nginx, lambda home: stack.enter_context(servers.nginx(home)))
         join("holdall-fsync", Holdall, lambda home: holdall(home, DURABILITY="fsync"))
         if s3:
-            settings = stack.enter_context(_s3_settings(folder / "s3"))
-            join("holdall-s3", Holdall, lambda home: holdall(home, DURABILITY="os", **settings))
+            store = stack.enter_context(_store(folder / "s3"))
+            settings = store.settings()
+            join(
+                "holdall-s3",
+                partial(HoldallOnS3, store=store),
+                lambda home: holdall(home, DURABILITY="os", **settings),
+            )
         yield gathered
 
 
 @contextmanager
-def _s3_settings(folder: Path) -> Iterator[dict[str, str]]:
-    """Run a SeaweedFS; hand out the settings that make Holdall store in it."""
+def _store(folder: Path) -> Iterator[Store]:
+    """Run a SeaweedFS."""
     # Here, because only this case needs what `tests` needs.
     from tests.support.servers import seaweedfs
 
     folder.mkdir()
-    with seaweedfs(folder) as store:
-        yield {
-            "STORAGE_BACKEND": "s3",
-            "STORAGE_S3_URL": store.url("bench", create_bucket="true"),
-            "AWS_ACCESS_KEY_ID": store.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": store.secret_access_key,
-        }
+    with seaweedfs(folder) as server:
+        yield Store(server.endpoint, server.access_key_id, server.secret_access_key)

@@ -6,13 +6,16 @@ anything known of a server's URLs.
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench.clients import Load, Transfer, ask, curl
+from bench import tus
+from bench.clients import ClientFailed, Load, Transfer, ask, curl
 from bench.driver import NUMBER
 from bench.servers import Server
+from bench.store import Store
 
 BOUNDARY = "bench-boundary-7c1f"
 
@@ -32,6 +35,22 @@ class Subject(ABC):
     def post(self, source: Path, name: str) -> Transfer:
         """Upload the file as a form, or by the only door there is."""
         return self.put(source, name)
+
+    def put_piece(self, piece: tus.Piece) -> Transfer:
+        """Upload the piece as a raw body, by the client that speaks tus too."""
+        raise ClientFailed(f"{self.name} is not asked for this")
+
+    def tus(self, pieces: Sequence[tus.Piece], patch: int) -> list[Transfer]:
+        """Upload the pieces at the same time, in patches of `patch` bytes."""
+        raise ClientFailed(f"{self.name} does not speak tus")
+
+    def sha256(self, uploaded: Transfer) -> str:
+        """Return the SHA-256 that the server says an upload has."""
+        raise ClientFailed(f"{self.name} tells no digest")
+
+    def parts(self, size: int) -> int:
+        """Return how many parts the stored file of that size was put together from."""
+        raise ClientFailed(f"{self.name} does not store parts")
 
     @abstractmethod
     def path(self, uploaded: Transfer, name: str) -> str:
@@ -58,13 +77,23 @@ class Subject(ABC):
 
 
 class Holdall(Subject):
-    """Holdall by both its doors."""
+    """Holdall by all its doors."""
 
     def put(self, source: Path, name: str) -> Transfer:
         return self._send(f"/api/upload/{name}", ["-T", str(source)])
 
     def post(self, source: Path, name: str) -> Transfer:
         return self._send("/api/upload", _form(source, name))
+
+    def put_piece(self, piece: tus.Piece) -> Transfer:
+        return tus.put(self.server, "/api/upload/piece.bin", piece)
+
+    def tus(self, pieces: Sequence[tus.Piece], patch: int) -> list[Transfer]:
+        return tus.upload(self.server, "/api/tus", pieces, patch)
+
+    def sha256(self, uploaded: Transfer) -> str:
+        told: str = json.loads(uploaded.body)["sha256"]
+        return told
 
     def path(self, uploaded: Transfer, name: str) -> str:
         url: str = json.loads(uploaded.body)["url"]
@@ -80,6 +109,16 @@ class Holdall(Subject):
 
     def small_upload(self, body: bytes) -> Load:
         return _small_form("/api/upload", body)
+
+
+@dataclass(frozen=True)
+class HoldallOnS3(Holdall):
+    """Holdall with a look into the store behind it."""
+
+    store: Store
+
+    def parts(self, size: int) -> int:
+        return self.store.parts(size)
 
 
 class Naive(Subject):

@@ -8,10 +8,28 @@ ids in different containers, so each takes a folder of its own.
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 
 _VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_IN_MEMORY = Path("/dev/shm")
+
+
+def metrics_parent(scratch: Path) -> Path:
+    """Return the folder to claim metrics folders in: in memory, or in `scratch` without that.
+
+    The files are mapped, and writing to a mapped file for which the disk has no room ends the
+    process (SIGBUS). So they do not lie on the disk that uploads fill.
+    """
+    own = _IN_MEMORY / f"holdall-metrics-{os.getuid()}"
+    try:
+        own.mkdir(mode=0o700, exist_ok=True)
+        found = own.lstat()
+    except OSError:
+        return scratch / "metrics"
+    is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+    return own if is_ours else scratch / "metrics"
 
 
 def claim_metrics_folder(parent: Path) -> Path:

@@ -4,19 +4,24 @@ Services take a `Database`. It knows how each engine wants to be opened, and not
 """
 
 import fcntl
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
+from storage.errors import StorageFull
+
 _BUSY_TIMEOUT_MS = 5_000
 _POOL_TIMEOUT = 10
+KEPT: Final = 8 * 1024 * 1024
+"""Bytes of SQLite's disk that no new file takes."""
 _UPGRADE_LOCK = 0x686F6C64616C6C
 
 
@@ -34,6 +39,15 @@ class Database:
     def dialect(self) -> str:
         """`sqlite` or `postgresql`."""
         return self.engine.dialect.name
+
+    def require_room(self) -> None:
+        """Raise StorageFull when SQLite's disk is full but for what deleting files takes.
+
+        Without it, a disk that files have filled to the last byte could not be emptied again.
+        """
+        file = self.engine.url.database
+        if self.dialect == "sqlite" and file and shutil.disk_usage(Path(file).parent).free < KEPT:
+            raise StorageFull("the database's disk has no room left")
 
     @contextmanager
     def read(self) -> Iterator[Session]:

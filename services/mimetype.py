@@ -6,7 +6,7 @@ more. A declared type is never believed.
 """
 
 import logging
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from threading import Lock, local
 from typing import Final, Protocol
@@ -84,9 +84,9 @@ class Sniffer:
 
     def _ask(self, head: bytes) -> str:
         pool = self._running()
-        answer: Future[str] = pool.submit(self._detect, head)
         try:
-            return answer.result(self._patience)
+            # Another thread may have given up on the pool since: that is a failure like others.
+            return pool.submit(self._detect, head).result(self._patience)
         except FutureTimeout:
             log.error("libmagic did not answer in time", extra={"seconds": self._patience})
             self._replace(pool)

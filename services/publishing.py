@@ -94,9 +94,10 @@ class Publishing:
 
         When a request with the same Idempotency-Key got there first, its files are returned and
         these intakes are left to be discarded. `also` changes what else stands or falls with them.
-        Raises InvalidField for metadata over its limits.
+        Raises InvalidField for metadata over its limits, and StorageFull.
         """
         rows = [_row(intake) for intake in intakes]
+        self._database.require_room()
         try:
             with self._database.write() as session:
                 if retry is not None:

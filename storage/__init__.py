@@ -4,6 +4,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from storage.base import Storage
+from storage.errors import StorageUnavailable
+
+
+class Storages(dict[str, Storage]):
+    """The configured storages by name. One that files name and nobody configures is unavailable."""
+
+    def __missing__(self, name: str) -> Storage:
+        raise StorageUnavailable(f"no storage is configured under the name {name!r}")
 
 
 def open_storage(

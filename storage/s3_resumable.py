@@ -5,9 +5,9 @@ than a part, the tail, is an object under a new name, which the next append read
 object that never fills a part is copied from its tail. A name of a tail begins with the key of the
 object, so that `discard` finds those of appends that were killed too.
 
-A store has no lock: of two appends at once, one may overwrite a part of the other. The store then
-refuses to make an object, because the tag of that part is not the one that was kept: `finish`
-raises IntegrityError and gives no mixed bytes.
+A store has no lock: of two appends at once, one may put a part that the other has put. An object is
+made of the parts whose tags were kept and of no others, so a store that has replaced one of them
+refuses: `finish` raises IntegrityError, and bytes of the two are never mixed.
 
 Knows parts, objects and tokens, and not the SDK.
 """
@@ -148,9 +148,12 @@ class S3Resumable:
         self._sweep(key)
 
     def _require_last_part(self, key: str, upload_id: str, parts: list[str]) -> None:
-        """See that the upload and what was kept last are there, before bytes are taken."""
+        """See that the upload and what was kept last are there, before bytes are taken.
+
+        A store may list a part that was put again twice, once with each tag.
+        """
         found = self._store.list_parts(key, upload_id, after=len(parts) - 1)
-        if not found or (found[0].number, found[0].etag) != (len(parts), parts[-1]):
+        if (len(parts), parts[-1]) not in {(part.number, part.etag) for part in found}:
             raise IntegrityError("a part of the unfinished object is missing or was overwritten")
 
     def _finish_tail(self, key: str, progress: Progress, tail: str) -> ObjectInfo:

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from flask import Response, json, request
 
 from services import ietf, tus
-from services.errors import HoldallError, OffsetMismatch
-from services.ietf import LATEST, Version
+from services.errors import HoldallError, OffsetMismatch, TooLarge
+from services.ietf import LATEST, InconsistentLength, Version
 from services.problems import PROBLEM_TYPE
-from services.resumable import UploadInfo
+from services.resumable import LengthChanged, UploadInfo
 from services.resumed import Request
 from views import errors
 from views.current import caller, services
@@ -72,7 +72,7 @@ def resource(upload_id: str) -> Response:
             return empty(ietf.CANCELLATION_STATUS, ())
     except HoldallError as error:
         offset = ietf.parse_integer(headers.get("upload-offset"))
-        return _explained(error, version, offset)
+        return _explained(error, version, offset, upload_id)
     response = empty(405, ())
     response.headers["Allow"] = "HEAD, PATCH, DELETE, OPTIONS"
     return response
@@ -125,14 +125,27 @@ def _announce(headers: Mapping[str, str], version: Version, info: UploadInfo) ->
         socket.sendall(ietf.interim_response(version, told))
 
 
-def _explained(error: HoldallError, version: Version, offset: int | None = None) -> Response:
+def _explained(
+    error: HoldallError, version: Version, offset: int | None = None, upload_id: str = ""
+) -> Response:
     """Answer an error with what the drafts add to it."""
     response = errors.known(error)
-    if more := ietf.problem(error, offset):
+    said = InconsistentLength(str(error)) if isinstance(error, LengthChanged) else error
+    if more := ietf.problem(said, offset):
         document = {**response.get_json(), **more, "status": response.status_code}
         response.set_data(json.dumps(document) + "\n")
         response.content_type = PROBLEM_TYPE
     if isinstance(error, OffsetMismatch):
-        told = ietf.progress_headers(version, offset=error.offset, complete=False)
+        complete = _is_complete(upload_id)
+        told = ietf.progress_headers(version, offset=error.offset, complete=complete)
         response.headers.update(dict(told))
+    if isinstance(error, TooLarge):
+        size = services().settings.max_upload_size
+        response.headers.update(dict(ietf.limit_headers(version, max_size=size)))
     return response
+
+
+def _is_complete(upload_id: str) -> bool:
+    with suppress(HoldallError):
+        return services().uploads.get(caller(), upload_id).complete
+    return False

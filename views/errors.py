@@ -92,7 +92,7 @@ def register(app: Flask) -> None:
 def known(error: Exception) -> Response:
     """Answer an error of the table."""
     answer = next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
-    if isinstance(error, OperationalError) and "full" in str(error.orig):
+    if isinstance(error, OperationalError) and _says_full(error.orig):
         answer = DATABASE_FULL
     if answer.status >= 500:
         log.error(answer.code, extra={"reason": str(error), "path": request.path})
@@ -107,6 +107,12 @@ def known(error: Exception) -> Response:
     if accept:
         response.headers["Accept"] = accept
     return response
+
+
+def _says_full(cause: BaseException | None) -> bool:
+    """Say whether a driver reports a full disk: SQLite by name, PostgreSQL as SQLSTATE 53100."""
+    names = (getattr(cause, "sqlite_errorname", None), getattr(cause, "sqlstate", None))
+    return names[0] == "SQLITE_FULL" or names[1] == "53100"
 
 
 def of_the_framework(error: HTTPException) -> BaseResponse:

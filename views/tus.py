@@ -33,7 +33,10 @@ def register(app: Flask) -> None:
 
 def options(upload_id: str | None = None) -> Response:
     """Say what is spoken here, whatever version the client asked with."""
-    return empty(204, tus.discovery_headers(services().settings.max_upload_size))
+    size = services().settings.max_upload_size
+    accepted = ("Accept-Patch", f"{tus.OFFSET_TYPE}, {ietf.PARTIAL_TYPE}")
+    limits = ietf.limit_headers(ietf.LATEST, max_size=size)
+    return empty(204, (*tus.discovery_headers(size), accepted, *limits))
 
 
 def create() -> Response:

@@ -1,6 +1,6 @@
-"""Running services for the clients: one with two workers, and two instances that share their data.
+"""Two instances of the service that share their data: local disk and SQLite, or S3 and PostgreSQL.
 
-Each stands on local disk with SQLite, and on S3 with PostgreSQL.
+The first has two workers. Tests that need no second one use the first.
 """
 
 from collections.abc import Iterator
@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.clients.gate import Gate
@@ -43,13 +42,6 @@ def kill(service: Service) -> None:
     service.child = None
 
 
-def kill_worker(service: Service) -> psutil.Process:
-    """End the only worker of an instance at once; its master starts another."""
-    (worker,) = service.workers()
-    worker.kill()
-    return worker
-
-
 def variables_of(request: pytest.FixtureRequest, deployment: str) -> dict[str, str]:
     """Return the variables of a deployment with data of its own."""
     if deployment == "local":
@@ -58,35 +50,22 @@ def variables_of(request: pytest.FixtureRequest, deployment: str) -> dict[str, s
     return s3_variables(request) | {"DATABASE_URL": server.fresh_database()}
 
 
-@pytest.fixture(scope="module", params=DEPLOYMENTS)
-def service(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Service]:
-    """Holdall under gunicorn with two workers, on each deployment."""
-    variables = variables_of(request, request.param)
-    with running(tmp_path_factory.mktemp("clients"), **variables) as started:
-        yield started
-
-
-@pytest.fixture
-def gate(service: Service) -> Iterator[Gate]:
-    """The way to the service that a test can break off."""
-    with Gate(service.port) as gate:
-        yield gate
-
-
-@pytest.fixture(scope="module", params=DEPLOYMENTS)
+@pytest.fixture(scope="session", params=DEPLOYMENTS)
 def instances(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pair]:
     """Two instances on one DATA_DIR and SQLite, or on one bucket and PostgreSQL."""
     folder = tmp_path_factory.mktemp("pair")
-    variables = {"WEB_CONCURRENCY": "1"} | variables_of(request, request.param)
+    variables = variables_of(request, request.param)
     shared = request.param == "local"
     with ExitStack() as stack:
         started = [
-            _start(stack, folder, folder / ("data" if shared else f"data{number}"), variables)
-            for number in range(2)
+            _start(
+                stack,
+                folder / ("data" if shared else f"data-{workers}"),
+                variables | {"WEB_CONCURRENCY": workers},
+            )
+            for workers in ("2", "1")
         ]
         yield Pair(*started)
 
@@ -98,9 +77,22 @@ def pair(instances: Pair) -> Iterator[Pair]:
     yield instances
 
 
-def _start(stack: ExitStack, folder: Path, data: Path, variables: dict[str, str]) -> Service:
+@pytest.fixture
+def service(pair: Pair) -> Service:
+    """The first of them."""
+    return pair.first
+
+
+@pytest.fixture
+def gate(service: Service) -> Iterator[Gate]:
+    """The way to the service that a test can break off."""
+    with Gate(service.port) as gate:
+        yield gate
+
+
+def _start(stack: ExitStack, data: Path, variables: dict[str, str]) -> Service:
     (port,) = free_ports(1)
-    service = Service(port, data, variables, folder / f"{port}.log")
+    service = Service(port, data, variables, data.with_suffix(f".{port}.log"))
     stack.callback(service.stop)
     service.start()
     return service

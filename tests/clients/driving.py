@@ -4,8 +4,10 @@ import hashlib
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,6 +121,26 @@ def bytes_asked_for(default: int) -> int:
 def pieces_of(content: bytes, size: int) -> Iterator[tuple[int, bytes]]:
     """Cut a content into pieces with their offsets."""
     return ((at, content[at : at + size]) for at in range(0, len(content), size))
+
+
+def wait_until_read(connection: socket.socket) -> None:
+    """Wait until nothing that was sent lies in a buffer of the system any more."""
+    ours, theirs = connection.getsockname()[1], connection.getpeername()[1]
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if not any(_waiting(ours, theirs)):
+            return
+        time.sleep(0.01)
+    raise AssertionError("the service does not read")
+
+
+def _waiting(ours: int, theirs: int) -> Iterator[int]:
+    """Yield how many bytes each end of a connection holds (proc(5), /proc/net/tcp)."""
+    ends = {f"{ours:04X}", f"{theirs:04X}"}
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, _, queues = line.split()[:5]
+        if {local.split(":")[1], remote.split(":")[1]} == ends:
+            yield from (int(queue, 16) for queue in queues.split(":"))
 
 
 def _sha256(url: str) -> str:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from app import create_app
+from app import create_app, prepare
 from config import ConfigurationError, load_settings
+from storage.errors import StorageFull
+from storage.local import LocalStorage
 from tests.conftest import MakeApp
 
 
@@ -52,3 +54,13 @@ def test_a_data_folder_that_holds_something_else_is_refused(tmp_path: Path, name
 def test_a_data_folder_that_cannot_be_one_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "a-file").touch()
     assert problem(tmp_path / name).startswith("DATA_DIR: ")
+
+
+def test_a_full_disk_is_no_reason_not_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: LocalStorage) -> None:
+        raise StorageFull("the storage's disk has no room left")
+
+    monkeypatch.setattr(LocalStorage, "check", full)
+    prepare(load_settings({"AUTH_MODE": "open", "DATA_DIR": str(tmp_path)}))

@@ -4,13 +4,14 @@ import base64
 import io
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from app import Holdall
-from tests.conftest import objects
+from tests.conftest import MakeApp, objects
 from tests.http.test_uploads import PNG, code
 from views.json_body import LARGEST_JSON
 
@@ -259,6 +260,21 @@ def test_many_files_are_deleted_at_once(app: Holdall) -> None:
     assert [item["status"] for item in answer["items"]] == ["deleted"] * 3 + ["not_found"]
     assert len(objects(app)) == 2
     assert client.get("/api/files").get_json()["total"] == 2
+
+
+def test_files_of_a_storage_that_is_no_longer_configured_can_be_deleted(
+    app_with: MakeApp, tmp_path: Path
+) -> None:
+    data = {"DATA_DIR": str(tmp_path / "data")}
+    archive = {"STORAGE_ARCHIVE_URL": (tmp_path / "archive").as_uri(), "STORAGE_BACKEND": "archive"}
+    client = app_with(**data, **archive).test_client()
+    files = [put(client, f"{number}.txt") for number in range(3)]
+    client = app_with(**data).test_client()
+    assert code(client.get(files[0]["url"])) == (503, "storage_unavailable")
+    assert client.delete(f"/api/files/{files[0]['id']}").status_code == 204
+    ids = [file["id"] for file in files[1:]]
+    assert client.post("/api/files/delete", json={"ids": ids}).get_json()["total"] == 2
+    assert names(client) == []
 
 
 @pytest.mark.parametrize("body", [{}, {"ids": []}, {"ids": "a"}, {"ids": ["a"] * 1001}, {"x": 1}])

@@ -2,15 +2,20 @@
 
 import json
 import logging
+import sqlite3
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from psycopg.errors import DiskFull, TooManyConnections
+from sqlalchemy.exc import OperationalError
 
+from app import Holdall
 from tests.conftest import MakeApp, parts
 from tests.http.test_files import put
 from tests.http.test_uploads import code
 from tests.support.servers import S3Server, seaweedfs
+from views.errors import known
 
 
 def test_health_says_that_the_process_is_alive(local_client: FlaskClient) -> None:
@@ -227,3 +232,16 @@ def test_a_locked_database_is_a_503_and_leaves_nothing(app_with: MakeApp) -> Non
     assert response.headers["Retry-After"]
     assert client.get("/api/files").get_json()["total"] == 0
     assert client.put("/api/upload/a", data=b"x").status_code == 201
+
+
+def test_a_full_disk_under_the_database_is_a_507(local_app: Holdall) -> None:
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorname = "SQLITE_FULL"
+    for cause, status in (
+        (full, 507),
+        (DiskFull("could not extend file: No space left on device"), 507),
+        (sqlite3.OperationalError("database is locked"), 503),
+        (TooManyConnections("the house is full"), 503),
+    ):
+        with local_app.test_request_context():
+            assert known(OperationalError("INSERT", {}, cause)).status_code == status

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app import Holdall
+from services import database
 from tests.conftest import MakeApp, objects
 
 PNG = bytes.fromhex(
@@ -356,6 +357,21 @@ def test_metadata_over_its_limits_leaves_nothing(local_app: Holdall) -> None:
     for fields in (many, {"k": "v" * 20_000}, {"k" * 129: "v"}):
         content = {**fields, "file": (io.BytesIO(b"x"), "a")}
         assert code(client.post("/api/upload", **form(**content))) == (400, "invalid_field")
+    assert_nothing_is_left(local_app)
+
+
+def test_room_is_left_for_deleting_files(
+    local_app: Holdall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = local_app.test_client()
+    file = client.put("/api/upload/a", data=b"x").get_json()
+    monkeypatch.setattr(database, "KEPT", 2**62)
+    for response in (
+        client.put("/api/upload/b", data=b"x"),
+        client.post("/api/upload", **form(file=(io.BytesIO(b"x"), "c"))),
+    ):
+        assert code(response) == (507, "storage_full")
+    assert client.delete(f"/api/files/{file['id']}").status_code == 204
     assert_nothing_is_left(local_app)
 
 

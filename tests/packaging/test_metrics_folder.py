@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from config import metrics
+from config.metrics import metrics_parent
 from tests.packaging.working import ROOT
 
 HOLD = """
@@ -48,3 +52,23 @@ def test_what_a_killed_instance_left_is_gone_after_the_next_start(tmp_path: Path
     with second:
         assert not one.exists()
         assert other.exists()
+
+
+def test_figures_are_kept_in_memory_and_not_on_the_disk_for_files(tmp_path: Path) -> None:
+    parent = metrics_parent(tmp_path)
+    assert parent.parent == Path("/dev/shm")
+    assert parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_folder_that_someone_else_made_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "_IN_MEMORY", tmp_path)
+    own = tmp_path / f"holdall-metrics-{os.getuid()}"
+    own.symlink_to("/")
+    assert metrics_parent(tmp_path / "scratch") == tmp_path / "scratch" / "metrics"
+    own.unlink()
+    own.touch()
+    assert metrics_parent(tmp_path / "scratch") == tmp_path / "scratch" / "metrics"
+    monkeypatch.setattr(metrics, "_IN_MEMORY", tmp_path / "missing")
+    assert metrics_parent(tmp_path / "scratch") == tmp_path / "scratch" / "metrics"

@@ -24,7 +24,6 @@ from tests.support.servers import S3Server
 
 PART = 5 * MIB
 CONTENT = secrets.token_bytes(13 * MIB)
-COMPLETION = {"method": "POST", "target": "uploadId="}
 
 
 @pytest.fixture
@@ -228,7 +227,7 @@ def test_a_completion_that_took_effect_unheard_is_found(
     upload: Upload, proxy: FaultProxy, bucket: Bucket, storage: S3Storage, fault: LostAnswer
 ) -> None:
     upload.append(CONTENT, complete=True)
-    proxy.inject(fault, **COMPLETION, times=9)
+    proxy.inject(fault, method="POST", target="uploadId=", times=9)
     for _ in range(2):
         assert upload.finish().size == len(CONTENT)
     assert stored(storage, upload.key) == CONTENT
@@ -239,7 +238,7 @@ def test_an_error_in_a_200_is_an_error_and_the_finish_can_be_tried_again(
     upload: Upload, proxy: FaultProxy, bucket: Bucket, storage: S3Storage
 ) -> None:
     upload.append(CONTENT, complete=True)
-    proxy.inject(ErrorIn200(), **COMPLETION, times=9)
+    proxy.inject(ErrorIn200(), method="POST", target="uploadId=", times=9)
     with pytest.raises(StorageUnavailable):
         upload.finish()
     assert bucket.names() == []
@@ -289,26 +288,32 @@ def test_an_upload_that_is_gone_is_never_a_success(
 # Two that write at once, and one that dies
 
 
-def test_a_part_overwritten_by_one_who_was_too_late_makes_no_object(
+def require_kept_or_refused(upload: Upload, storage: S3Storage, content: bytes) -> None:
+    """Finish: stores differ in whether a part put again replaces the one of another tag."""
+    try:
+        upload.finish()
+    except IntegrityError:
+        with pytest.raises(ObjectNotFound):
+            storage.stat(upload.key)
+    else:
+        assert stored(storage, upload.key) == content
+
+
+def test_parts_put_by_one_who_was_too_late_never_mix_with_those_that_were_kept(
     bucket: Bucket, storage: S3Storage
 ) -> None:
     upload = Upload(bucket.storage)
     upload.append(CONTENT[:PART])
     with storage.append(upload.key, upload.state, PART) as late:
         late.write(b"stale")
-        upload.append(CONTENT[PART : 2 * PART + 9])
+        upload.append(CONTENT[PART : 2 * PART])
         late.write(bytes(PART))
         late.keep()
-    with pytest.raises(IntegrityError):
-        upload.append(b"more")
-    upload.write_down(upload.state | {"complete": True, "size": 2 * PART})
-    upload.size = 2 * PART
-    with pytest.raises(IntegrityError):
-        upload.finish()
-    assert upload.key not in bucket.names()
+    upload.append(complete=True)
+    require_kept_or_refused(upload, storage, CONTENT[: 2 * PART])
 
 
-def test_a_last_part_overwritten_before_the_finish_makes_no_object(
+def test_a_last_part_put_by_one_who_was_too_late_never_replaces_the_kept_one(
     bucket: Bucket, storage: S3Storage
 ) -> None:
     upload = Upload(bucket.storage)
@@ -317,9 +322,22 @@ def test_a_last_part_overwritten_before_the_finish_makes_no_object(
         late.write(b"stale")
         upload.append(b"end", complete=True)
         late.complete()
-    with pytest.raises(IntegrityError):
+    require_kept_or_refused(upload, storage, CONTENT[: PART + 9] + b"end")
+
+
+def test_a_part_that_is_another_than_the_kept_one_makes_no_object(
+    bucket: Bucket, storage: S3Storage
+) -> None:
+    upload = Upload(bucket.storage)
+    upload.append(CONTENT[: 2 * PART])
+    kept = upload.state
+    upload.write_down(kept | {"parts": [kept["parts"][0], "0" * 32]})
+    with pytest.raises(IntegrityError, match="overwritten"):
+        upload.append(b"more")
+    upload.write_down(kept | {"parts": ["0" * 32, kept["parts"][1]], "complete": True})
+    with pytest.raises(IntegrityError, match="InvalidPart"):
         upload.finish()
-    assert upload.key not in bucket.names()
+    assert bucket.names() == []
 
 
 def test_the_same_bytes_sent_twice_do_no_harm(bucket: Bucket, storage: S3Storage) -> None:
