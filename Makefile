@@ -5,6 +5,8 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
+CLIENTS := tests/clients
+CLIENTS_STAMP := $(CLIENTS)/node_modules/.installed
 
 FIND_PYTHON := for python in python3.12 python3.11 python3 python3.14 python3.13; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -13,7 +15,7 @@ PYTHON = $(or $(shell $(FIND_PYTHON)),$(error Holdall needs Python 3.11 or later
 	Install python3.11 or python3.12, or name one: make PYTHON=/path/to/python3))
 
 .DEFAULT_GOAL := help
-.PHONY: help run loopback-only test fmt fmt-check lint type pytest bench lock clean
+.PHONY: help run loopback-only test fmt fmt-check lint type pytest clients bench lock clean
 
 help: ## Show what each target does
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -43,8 +45,10 @@ lint: $(DEV_STAMP) ## Look for mistakes with ruff
 type: $(DEV_STAMP) ## Check the types with mypy, strictly
 	$(PY) -m mypy .
 
-pytest: $(DEV_STAMP) ## Run the tests alone; make pytest ARGS="-k range" picks some
+pytest: $(DEV_STAMP) $(CLIENTS_STAMP) ## Run the tests alone; make pytest ARGS="-k range" picks some
 	$(PY) -m pytest --numprocesses auto $(ARGS)
+
+clients: $(CLIENTS_STAMP) ## Install the JavaScript clients that the tests drive
 
 bench: $(DEV_STAMP) ## Measure against a naive Flask app and, where installed, nginx
 	$(PY) -m bench $(ARGS)
@@ -57,7 +61,7 @@ lock: requirements.txt requirements-dev.txt ## Rewrite requirements.lock from a 
 	rm -rf $(VENV)-lock
 
 clean: ## Remove the virtual environment and caches; data stays
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(PY):
@@ -75,3 +79,10 @@ $(DEV_STAMP): requirements.txt requirements-dev.txt requirements.lock | $(PY)
 	@echo "Installing requirements-dev.txt"
 	@$(PIP) install -r requirements-dev.txt -c requirements.lock
 	@touch $@ $(RUN_STAMP)
+
+# Node.js itself comes from PyPI with requirements-dev.txt.
+$(CLIENTS_STAMP): $(CLIENTS)/package.json $(CLIENTS)/package-lock.json | $(DEV_STAMP)
+	@echo "Installing $(CLIENTS)/package.json"
+	@PATH="$(abspath $(VENV))/bin:$$PATH" npm ci --prefix $(CLIENTS) --ignore-scripts --no-audit \
+	--no-fund --loglevel=error
+	@touch $@

@@ -6,11 +6,13 @@ what still comes, so that the client can read the answer) in the thread that acc
 a client that neither sends nor leaves stops the worker for two seconds.
 """
 
+import json
 import socket
 import struct
 import time
 from typing import Any, Final
 
+from gunicorn import util
 from gunicorn.workers.gthread import ThreadWorker
 
 HEAD_WITHIN: Final = 20
@@ -51,6 +53,20 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if outcome is False:
             linger(conn.sock)
         return outcome
+
+
+def write_error(connection: socket.socket, status: int, reason: str, message: str) -> None:
+    """Answer what is no HTTP request in the shape of all errors; gunicorn's own is a page."""
+    error = {"error": message or reason, "code": reason.lower().replace(" ", "_")}
+    body = json.dumps(error).encode() + b"\n"
+    head = (
+        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    util.write_nonblock(connection, head.encode("ascii") + body)
+
+
+util.write_error = write_error
 
 
 def limit_waits(connection: socket.socket) -> None:

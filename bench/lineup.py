@@ -22,7 +22,7 @@ PARTS = {
 ALONE = {
     "tus-put": ("holdall", "holdall-fsync", "holdall-s3"),
     "tus": ("holdall", "holdall-fsync", "holdall-s3"),
-    "tus-many": ("holdall", "holdall-fsync", "holdall-s3"),
+    "tus-many": ("holdall", "holdall-fsync"),
     "tus-sparse": ("holdall-s3",),
 }
 OPPONENTS = ("naive", "naive-2x8", "nginx")

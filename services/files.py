@@ -3,11 +3,13 @@
 A caller that may not know of a file gets FileNotFound, as if there were none.
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Delete, Select, and_, bindparam, delete, or_, select, true, update
 from sqlalchemy.sql.elements import ColumnElement
@@ -25,6 +27,8 @@ from storage.errors import StorageError
 from storage.keys import is_random_name
 
 log = logging.getLogger("holdall.files")
+
+_DELETED_AT_ONCE: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,7 @@ class Files:
     def __init__(self, database: Database, storages: Mapping[str, Storage]) -> None:
         self._database = database
         self._storages = storages
+        self._deleting = ThreadPoolExecutor(_DELETED_AT_ONCE, thread_name_prefix="delete")
 
     def for_delivery(self, file_id: str) -> StoredFile | None:
         """Return what delivery needs of a file, whoever asks, or None when there is none."""
@@ -186,7 +191,7 @@ class Files:
     def remove_rows(self, caller: Caller, file_ids: Sequence[str]) -> list[Removed]:
         """Delete the rows of those files that the caller may delete, in one transaction.
 
-        From then on nobody finds them; the objects returned are for `remove_object`.
+        From then on nobody finds them; the objects returned are for `remove_objects`.
         """
         caller.require("delete")
         statement: Delete = delete(File).where(
@@ -202,12 +207,38 @@ class Files:
             log.info("file deleted", extra={"file": row.id, "size": row.size})
         return [Removed(row.id, row.backend, row.key) for row in rows]
 
-    def remove_object(self, removed: Removed) -> None:
-        """Delete an object whose row is gone; when the store cannot, it is left as an orphan."""
+    def remove_object(self, removed: Removed) -> bool:
+        """Delete an object whose row is gone; when the store cannot, it is left as an orphan.
+
+        Returns whether it was deleted.
+        """
         try:
             self._storages[removed.backend].delete(removed.key)
         except StorageError as error:
-            log.warning(
-                "an object without a row was left",
-                extra={"key": removed.key, "backend": removed.backend, "reason": str(error)},
-            )
+            self._leave(removed, str(error))
+            return False
+        return True
+
+    async def remove_objects(self, removed: Sequence[Removed]) -> None:
+        """Delete objects side by side, in threads that nothing else waits for.
+
+        A store that failed once is not asked again: it may take seconds to fail.
+        """
+        failed: set[str] = set()
+
+        def remove(each: Removed) -> None:
+            if each.backend in failed:
+                self._leave(each, "the storage failed just before")
+            elif not self.remove_object(each):
+                failed.add(each.backend)
+
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(
+            *(loop.run_in_executor(self._deleting, remove, each) for each in removed)
+        )
+
+    def _leave(self, removed: Removed, reason: str) -> None:
+        log.warning(
+            "an object without a row was left",
+            extra={"key": removed.key, "backend": removed.backend, "reason": reason},
+        )

@@ -9,7 +9,7 @@ ends by itself.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import delete, or_, select, update
@@ -52,6 +52,10 @@ class Hold:
         self._looked = moment
         if moment - self._renewed > RENEW_EVERY:
             self._renew()
+        return self.check() is not None
+
+    def check(self) -> datetime | None:
+        """Return since when somebody waits, if so. Raises TakenOver when the lease was lost."""
         query = select(Upload.lock_wanted_at).where(
             Upload.id == self.upload_id, Upload.lock_holder == self.holder
         )
@@ -59,7 +63,8 @@ class Hold:
             row = session.execute(query).first()
         if row is None:
             raise TakenOver
-        return row[0] is not None
+        wanted_at: datetime | None = row[0]
+        return wanted_at
 
     def change(self, session: Session, **values: object) -> None:
         """Change the row, if the lease still stands. Raises TakenOver when it was lost."""

@@ -266,8 +266,7 @@ class Uploads:
             if row.state == FINISHING:
                 self._finish(hold, row)
             if row.file_id is not None:
-                with self._database.write() as session:
-                    hold.remove(session)
+                self._forget(hold, row)
                 return False
             dropped = row.state != EXPIRED
             self._end(hold, row, expires_at=row.expires_at)
@@ -340,6 +339,7 @@ class Uploads:
             self._ingest.sniffer,
             self._resumable(row.backend),
             row.storage_state,
+            hold,
         )
         try:
             with feed:
@@ -407,6 +407,10 @@ class Uploads:
         Its row stays until then: without it, nobody would find what it left in the store.
         """
         self._end(hold, row, expires_at=now())
+        self._forget(hold, row)
+
+    def _forget(self, hold: Hold, row: Upload) -> None:
+        """Delete the row of an upload that has ended, unless the store still holds some of it."""
         if self._free(row):
             with self._database.write() as session:
                 hold.remove(session)
@@ -417,15 +421,17 @@ class Uploads:
             hold.change(session, state=EXPIRED, expires_at=expires_at)
 
     def _free(self, row: Upload) -> bool:
-        """Give back what the store holds of an upload that is no file, and say whether it did.
+        """Give back what the store holds of an upload beside its file, and say whether it did.
 
-        A crash while it was finished may have left its object there, with nobody to know it.
+        An append that broke off may have left bytes in the store even where a file came of the
+        upload; where none did, a finish that broke off may have left the object.
         """
-        if row.file_id is not None:
+        if row.key == "":
             return True
         try:
             self._resumable(row.backend).discard(row.key, row.storage_state)
-            self._storages[row.backend].delete(row.key)
+            if row.file_id is None:
+                self._storages[row.backend].delete(row.key)
         except StorageError as error:
             log.warning("bytes were left", extra={"key": row.key, "reason": str(error)})
             return False

@@ -43,12 +43,14 @@ class ResumedFeed(Feed):
         sniffer: Sniffer,
         storage: Resumable,
         storage_state: State,
+        hold: Hold,
     ) -> None:
         state = IntakeState.from_json(kept["intake"])
         self._sha256 = _running(kept)
         super().__init__(state, policy, sniffer, RunningDigests({"sha256": self._sha256}))
         self._storage = storage
         self._storage_state = storage_state
+        self._hold = hold
         # What came before the type was decided is in the state, and not in the store.
         self._stored = state.received if state.content_type is not None else 0
         self._appender: Appender | None = None
@@ -81,6 +83,8 @@ class ResumedFeed(Feed):
 
     def _appending(self) -> Appender:
         if self._appender is None:
+            # Opening drops what lies beyond our offset, which is another's once the lease is lost.
+            self._hold.check()
             appender = self._storage.append(self.state.key, self._storage_state, self._stored)
             self._appender = self._open.enter_context(appender)
         return self._appender

@@ -190,8 +190,15 @@ def _make_client(
 
 
 def _note_timeout(exception: Exception | None, context: dict[str, Any], **_: object) -> None:
-    if isinstance(exception, ConnectTimeoutError | ReadTimeoutError):
+    if _is_timeout(exception):
         context.setdefault("holdall-timeouts", []).append(exception)
+
+
+def _is_timeout(exception: BaseException | None) -> bool:
+    """Tell a timeout, also one of a store that took no more of a request's body."""
+    if isinstance(exception, ConnectTimeoutError | ReadTimeoutError | TimeoutError):
+        return True
+    return exception is not None and _is_timeout(exception.__cause__ or exception.__context__)
 
 
 def _stop_after_timeouts(request: "AWSRequest", operation_name: str, **_: object) -> None:

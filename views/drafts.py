@@ -4,19 +4,21 @@
 `services.resumable`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from flask import Response, json, request
+from typing_extensions import Buffer
 
 from services import ietf, tus
 from services.errors import HoldallError, OffsetMismatch, TooLarge
 from services.ietf import LATEST, InconsistentLength, Version
 from services.problems import PROBLEM_TYPE
 from services.resumable import LengthChanged, UploadInfo
-from services.resumed import Request
+from services.resumed import Read, Request
 from views import errors
+from views.body import RequestBody
 from views.current import caller, services
 from views.transfers import (
     body_of_request,
@@ -46,10 +48,9 @@ def create() -> Response:
         )
         uploads = services().uploads
         info = uploads.create(caller(), declared, protocol=PROTOCOL)
-        if body.length != 0:
-            _announce(headers, version, info)
         if body.length != 0 or asked.complete:
-            sent = Request(body.chunks, body.length, last=asked.complete)
+            read = _announced(headers, version, info, body)
+            sent = Request(read, body.length, last=asked.complete)
             info = uploads.append(caller(), info.id, 0, sent)
     except HoldallError as error:
         return _explained(error, version)
@@ -62,12 +63,15 @@ def resource(upload_id: str) -> Response:
     """Ask how far an upload is, go on with it, or cancel it."""
     headers, version = _spoken()
     try:
-        if request.method == "PATCH":
+        # As in tus, for clients that speak both where a proxy lets no PATCH through.
+        method = tus.effective_method(request.method, headers)
+        if method == "PATCH":
             return _append(upload_id, headers, version)
-        ietf.require_bare(headers, version)
-        if request.method == "HEAD":
+        if method in ("HEAD", "DELETE"):
+            ietf.require_bare(headers, version)
+        if method == "HEAD":
             return _state(upload_id, version)
-        if request.method == "DELETE":
+        if method == "DELETE":
             services().uploads.terminate(caller(), upload_id)
             return empty(ietf.CANCELLATION_STATUS, ())
     except HoldallError as error:
@@ -113,16 +117,29 @@ def _limits(version: Version, info: UploadInfo) -> tuple[ietf.Header, ...]:
     return ietf.limit_headers(version, max_size=size, seconds_left=left)
 
 
-def _announce(headers: Mapping[str, str], version: Version, info: UploadInfo) -> None:
-    """Tell the client where to resume while its bytes are still on the way."""
+def _announced(
+    headers: Mapping[str, str], version: Version, info: UploadInfo, body: RequestBody
+) -> Read:
+    """Read a body after telling the client where to resume, while its bytes are on the way.
+
+    Not before it is read: whoever asks then waits for this request, and is told what it brought.
+    """
+
+    def read(idle: Callable[[], None]) -> Iterator[Buffer]:
+        if body.length != 0 and ietf.takes_interim(headers):
+            told = (("Location", destination(info)), *_limits(version, info))
+            _send_interim(ietf.interim_response(version, told))
+        yield from body.chunks(idle)
+
+    return read
+
+
+def _send_interim(response: bytes) -> None:
     socket = request.environ.get("gunicorn.socket")
-    protocol = request.environ.get("SERVER_PROTOCOL")
-    if socket is None or protocol != "HTTP/1.1" or not ietf.takes_interim(headers):
-        return
-    told = (("Location", destination(info)), *_limits(version, info))
-    # Who is gone already is noticed when the body is read.
-    with suppress(OSError):
-        socket.sendall(ietf.interim_response(version, told))
+    if socket is not None and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
+        # Who is gone already is noticed when the body is read.
+        with suppress(OSError):
+            socket.sendall(response)
 
 
 def _explained(

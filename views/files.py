@@ -62,7 +62,7 @@ async def delete_many(body: DeleteMany) -> Response:
     files = services().files
     ids = list(dict.fromkeys(body.ids))
     removed = await asyncio.to_thread(files.remove_rows, caller(), ids)
-    await asyncio.gather(*(asyncio.to_thread(files.remove_object, each) for each in removed))
+    await files.remove_objects(removed)
     gone = {each.id for each in removed}
     metrics.DELETED.inc(len(gone))
     items = [{"id": each, "status": "deleted" if each in gone else "not_found"} for each in ids]

@@ -32,6 +32,9 @@ PUBLISHED: Final = Counter("holdall_files_published", "Files that became ready")
 DELETED: Final = Counter("holdall_files_deleted", "Files deleted")
 
 
+_LEFT_BY_PROXIES: Final = ("Forwarded", "Via", "X-Forwarded-For", "X-Real-IP")
+
+
 def metrics() -> Response:
     """Show the figures to the holder of METRICS_TOKEN or, when there is none, to this machine."""
     _authorise()
@@ -50,7 +53,7 @@ def _authorise() -> None:
             return
         raise NotSignedIn("The metrics need their token")
     # A proxy on this machine makes every client look local, unless it says whom it speaks for.
-    forwarded = "X-Forwarded-For" in request.headers or "Forwarded" in request.headers
+    forwarded = any(name in request.headers for name in _LEFT_BY_PROXIES)
     address = ipaddress.ip_address(request.remote_addr or "0.0.0.0")
     if forwarded or not address.is_loopback:
         raise NotSignedIn("The metrics are for this machine only, unless METRICS_TOKEN is set")

@@ -14,7 +14,7 @@ from tests.clients.gate import Gate
 from tests.conftest import s3_variables
 from tests.support.processes import free_ports
 from tests.support.servers import PostgresServer
-from tests.support.service import Service, running
+from tests.support.service import Service
 
 DEPLOYMENTS = ("local", "s3")
 

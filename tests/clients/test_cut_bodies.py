@@ -1,4 +1,4 @@
-"""A body that ends early, at each of its bytes: what arrived is kept, and the rest makes the file."""
+"""Bodies that end early, at each of their bytes: what arrived is kept, the rest makes the file."""
 
 import hashlib
 import http.client

@@ -6,17 +6,15 @@ HOLDALL_TEST_KILLS=200 does it as often.
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
-import pytest
 import requests
 
-from tests.clients.conftest import DEPLOYMENTS, variables_of
+from tests.clients.conftest import Pair
 from tests.clients.driving import check_served, content_of, create, offset_of, patch
-from tests.support.service import Service, running
+from tests.support.service import Service
 
 T = TypeVar("T")
 KILLS = int(os.environ.get("HOLDALL_TEST_KILLS", "8"))
@@ -24,14 +22,6 @@ AT_ONCE = 2
 PATCH = 900_000
 CONTENT = content_of(6_000_000)
 GIVE_UP = 60.0
-
-
-@pytest.fixture(params=DEPLOYMENTS)
-def alone(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
-    """A service with one worker, on each deployment."""
-    variables = variables_of(request, request.param)
-    with running(tmp_path, WEB_CONCURRENCY="1", **variables) as started:
-        yield started
 
 
 def insist(ask: Callable[[], T]) -> T:
@@ -64,12 +54,14 @@ def upload(service: Service) -> str:
 
 
 def kill_worker(service: Service) -> None:
-    """End the only worker at once, once it answers; its master starts another."""
+    """End the only worker at once; its master starts another."""
     (worker,) = service.workers()
     worker.kill()
 
 
-def test_what_is_acknowledged_outlives_killed_workers(alone: Service) -> None:
+def test_what_is_acknowledged_outlives_killed_workers(pair: Pair) -> None:
+    alone = pair.second
+    before = alone.listing()["total"]
     randomly = random.Random("kills")
     with ThreadPoolExecutor(AT_ONCE * KILLS) as pool:
         uploads = []
@@ -81,4 +73,4 @@ def test_what_is_acknowledged_outlives_killed_workers(alone: Service) -> None:
         paths = [each.result() for each in uploads]
     for path in paths:
         check_served(alone, path, CONTENT)
-    assert alone.listing()["total"] == len(paths)
+    assert alone.listing()["total"] == before + len(paths)

@@ -1,6 +1,7 @@
 """tuspy from PyPI against the service, every request of it with a checksum (SHA-1)."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,10 @@ def test_it_uploads_in_chunks(service: Service, path: Path) -> None:
 def test_another_process_goes_on_with_the_stored_url(
     service: Service, path: Path, tmp_path: Path
 ) -> None:
-    wanted = {"storage": str(tmp_path / "urls.json"), "uploader": {"chunk_size": MIB}}
+    wanted: dict[str, Any] = {
+        "storage": str(tmp_path / "urls.json"),
+        "uploader": {"chunk_size": MIB},
+    }
     first = tuspy(service.url, path, stop_at=3 * MIB, **wanted)
     assert first["offset"] == 3 * MIB
     second = tuspy(service.url, path, **wanted)

@@ -5,10 +5,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
-import psutil
-import pytest
 import requests
 
 from tests.clients.conftest import Pair, kill
@@ -23,7 +20,7 @@ from tests.clients.driving import (
     pieces_of,
     wait_until_read,
 )
-from tests.support.service import Service, running
+from tests.support.service import Service
 
 MIB = 1024**2
 CONTENT = content_of(7 * MIB + 5)
@@ -71,19 +68,18 @@ def test_one_goes_on_with_what_another_began(pair: Pair) -> None:
         check_served(service, path, CONTENT)
 
 
-def test_workers_of_one_instance_take_turns(tmp_path: Path) -> None:
-    with running(tmp_path) as service:
-        path = create(service, len(CONTENT))
-        workers = service.workers()
-        for number, (offset, piece) in enumerate(pieces_of(CONTENT, 1_500_000)):
-            asleep: psutil.Process = workers[number % 2]
-            asleep.suspend()
-            try:
-                assert offset_of(service, path) == offset
-                assert patch(service, path, offset, piece).status_code == 204
-            finally:
-                asleep.resume()
-        check_served(service, path, CONTENT)
+def test_workers_of_one_instance_take_turns(pair: Pair) -> None:
+    path = create(pair.first, len(CONTENT))
+    workers = pair.first.workers()
+    for number, (offset, piece) in enumerate(pieces_of(CONTENT, 1_500_000)):
+        asleep = workers[number % 2]
+        asleep.suspend()
+        try:
+            assert offset_of(pair.first, path) == offset
+            assert patch(pair.first, path, offset, piece).status_code == 204
+        finally:
+            asleep.resume()
+    check_served(pair.first, path, CONTENT)
 
 
 def test_who_comes_back_gets_through_while_the_old_connection_hangs(pair: Pair) -> None:

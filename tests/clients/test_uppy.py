@@ -1,9 +1,9 @@
 """Uppy in a real browser, on a page of another origin, uploads through the service's CORS rules."""
 
 import json
+import os
 import queue
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +15,13 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.clients.driving import HERE, check_served, content_of
+from tests.clients.gate import Gate
+from tests.support.processes import Child
 from tests.support.service import Service, running
 
 MIB = 1024**2
 CONTENT = content_of(5 * MIB + 9)
+NAME = "Grüße 🎉.png"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = (
     "--headless",
@@ -83,9 +86,9 @@ class _PageHandler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture
-def page() -> Iterator[Page]:
-    """A page on a port of its own, which makes its origin another one than the service's."""
+@contextmanager
+def serving() -> Iterator[Page]:
+    """Serve the page on a port of its own, so that its origin is not the service's."""
     with Page() as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
@@ -96,40 +99,57 @@ def page() -> Iterator[Page]:
             thread.join()
 
 
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    """The page of an origin that the service lists."""
+    with serving() as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def listing(page: Page, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that lists the page's origin."""
+    folder = tmp_path_factory.mktemp("uppy")
+    with running(folder, CORS_ORIGINS=page.origin, WEB_CONCURRENCY="1") as service:
+        yield service
+
+
 @contextmanager
 def browsing(url: str, profile: Path) -> Iterator[None]:
     """Have a browser without a window show a page."""
     found = [path for name in BROWSERS if (path := shutil.which(name))]
     if not found:
         raise FileNotFoundError("no Chromium: on Debian and Ubuntu, apt-get install chromium")
-    command = [found[0], *OPTIONS, f"--user-data-dir={profile}", "--remote-debugging-port=0", url]
-    with (profile.with_suffix(".log")).open("wb") as log:
-        browser = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        try:
-            yield
-        finally:
-            browser.terminate()
-            browser.wait(20)
+    command = [found[0], *OPTIONS, f"--user-data-dir={profile}", url]
+    browser = Child(command, log=profile.with_suffix(".log"), env=os.environ)
+    try:
+        yield
+    finally:
+        browser.stop(seconds=20)
 
 
-def upload(service: Service, page: Page, profile: Path) -> Any:
-    asked = {"endpoint": f"{service.url}/api/tus", "chunk": 2 * MIB, "name": "Grüße 🎉.png"}
+def upload(endpoint: str, page: Page, profile: Path) -> Any:
+    """Have the page upload its content as soon as it is open, and return what it tells."""
+    asked = {"endpoint": f"{endpoint}/api/tus", "chunk": 2 * MIB, "name": NAME}
     with browsing(f"{page.origin}/?{urlencode(asked)}", profile):
         return page.told.get(timeout=60)
 
 
-def test_a_file_dropped_on_a_page_elsewhere_is_uploaded(page: Page, tmp_path: Path) -> None:
-    with running(tmp_path, CORS_ORIGINS=page.origin) as service:
-        told = upload(service, page, tmp_path / "profile")
-        assert told.get("failed") == [], told
-        (url,) = told["urls"]
-        file = check_served(service, url, CONTENT)
-        assert (file["filename"], file["declared_type"]) == ("Grüße 🎉.png", "image/png")
+def test_a_file_dropped_on_a_page_elsewhere_is_uploaded(
+    listing: Service, page: Page, tmp_path: Path
+) -> None:
+    with Gate(listing.port) as gate:
+        gate.after(3 * MIB, gate.cut_all)
+        told = upload(gate.url, page, tmp_path / "profile")
+    assert told.get("failed") == [], told
+    (url,) = told["urls"]
+    file = check_served(listing, url, CONTENT)
+    assert (file["filename"], file["declared_type"]) == (NAME, "image/png")
 
 
-def test_a_page_that_is_not_listed_uploads_nothing(page: Page, tmp_path: Path) -> None:
-    with running(tmp_path, CORS_ORIGINS="http://elsewhere.example") as service:
-        thread = threading.Timer
-        told = upload(service, page, tmp_path / "profile")
-        assert not told.get("urls")
-        assert service.listing()["total"] == 0
+def test_a_page_that_is_not_listed_uploads_nothing(listing: Service, tmp_path: Path) -> None:
+    before = listing.listing()["total"]
+    with serving() as elsewhere:
+        told = upload(listing.url, elsewhere, tmp_path / "profile")
+    assert told["urls"] == [] and len(told["failed"]) == 1
+    assert listing.listing()["total"] == before

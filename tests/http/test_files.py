@@ -4,6 +4,8 @@ import base64
 import io
 import json
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from app import Holdall
-from tests.conftest import MakeApp, objects
+from storage.errors import StorageUnavailable
+from tests.conftest import MakeApp, objects, parts
 from tests.http.test_uploads import PNG, code
 from views.json_body import LARGEST_JSON
 
@@ -275,6 +278,31 @@ def test_files_of_a_storage_that_is_no_longer_configured_can_be_deleted(
     ids = [file["id"] for file in files[1:]]
     assert client.post("/api/files/delete", json={"ids": ids}).get_json()["total"] == 2
     assert names(client) == []
+
+
+def test_a_store_that_hangs_while_many_files_are_deleted_is_not_waited_for_by_others(
+    local_app: Holdall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = local_app.test_client()
+    ids = [put(client, f"{number}.txt")["id"] for number in range(60)]
+    asked, answers = threading.Semaphore(0), threading.Event()
+    calls: list[str] = []
+
+    def hang(key: str) -> None:
+        calls.append(key)
+        asked.release()
+        answers.wait(30)
+        raise StorageUnavailable("the store does not answer in time")
+
+    monkeypatch.setattr(parts(local_app).storages["local"], "delete", hang)
+    with ThreadPoolExecutor(1) as pool:
+        deletion = pool.submit(client.post, "/api/files/delete", json={"ids": ids})
+        assert all(asked.acquire(timeout=10) for _ in range(16))
+        ready = local_app.test_client().get("/api/ready").get_json()
+        answers.set()
+        assert deletion.result().get_json()["total"] == 60
+    assert ready["checks"]["database"] == "up"
+    assert len(calls) == 16
 
 
 @pytest.mark.parametrize("body", [{}, {"ids": []}, {"ids": "a"}, {"ids": ["a"] * 1001}, {"x": 1}])

@@ -60,6 +60,20 @@ def test_slow_clients_do_not_stop_others(service: Service) -> None:
         assert time.monotonic() - began < 30
 
 
+def test_slow_senders_take_little_memory(service: Service) -> None:
+    def resident() -> int:
+        return sum(worker.memory_info().rss for worker in service.workers())
+
+    before = resident()
+    with ExitStack() as stack:
+        for _ in range(200):
+            connection = socket.create_connection(("127.0.0.1", service.port))
+            stack.callback(connection.close)
+            connection.sendall(put(100_000_000) + b"x")
+        eventually(lambda: sum(worker.num_threads() for worker in service.workers()) > 200)
+        assert resident() - before < 100 * 1024**2
+
+
 def test_many_aborted_uploads_leave_no_trace(service: Service) -> None:
     rows, stored = service.listing()["total"], len(service.stored())
 

@@ -13,6 +13,7 @@ from tests.support.service import Service
 
 BOUNDARY = "frontier"
 FORM = f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n".encode()
+JSON = b"Content-Type: application/json\r\n"
 PART = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'.encode()
 
 
@@ -91,7 +92,7 @@ def test_a_form_cut_short_is_refused(service: Service) -> None:
 
 def test_json_cut_short_changes_nothing(service: Service) -> None:
     file = service.request("PUT", "/api/upload/kept.txt", b"text").json()
-    lines = b"Content-Type: application/json\r\nConnection: close\r\n"
+    lines = JSON + b"Connection: close\r\n"
     change, chunked = b'{"filename": "x"}', lines + b"Transfer-Encoding: chunked\r\n"
     for code, extra, body in (
         ("truncated_body", lines + b"Content-Length: 100\r\n", change),
@@ -122,11 +123,26 @@ def test_lengths_that_contradict_are_refused_and_the_connection_closed(service: 
         assert answers[0].headers["connection"] == "close"
 
 
+def test_what_is_no_request_has_our_error_shape(service: Service) -> None:
+    for status, sent in (
+        (400, head("get /api/health")),
+        (400, head("GET /api/health", b"Bad Header: x\r\n")),
+        (414, head("GET /" + "x" * 9000)),
+        (431, head("GET /", b"X: " + b"x" * 9000 + b"\r\n")),
+        (501, head("PUT /api/upload/a", b"Transfer-Encoding: xchunked\r\n")),
+    ):
+        (answer,) = service.raw(sent)
+        assert (answer.status, set(answer.json())) == (status, {"error", "code"})
+        assert answer.headers["content-type"] == "application/json"
+        assert "Traceback" not in answer.json()["error"]
+
+
 def test_a_body_that_stalls_is_given_up(service: Service) -> None:
     for start in (
         put(100) + b"x",
         head("PUT /api/upload/a", b"Transfer-Encoding: chunked\r\n") + b"5\r\nhe",
         head("POST /api/upload", FORM, b"Content-Length: 1000\r\n") + PART + b"x",
+        head("POST /api/files/delete", JSON, b"Content-Length: 1000\r\n") + b"{",
     ):
         (answer,) = service.raw(start, half_close=False)
         assert (answer.status, answer.json()["code"]) == (408, "body_timeout")

@@ -1,4 +1,4 @@
-"""Leases on uploads: one at a time works, whoever comes next gets through, the dead are no hindrance.
+"""Leases on uploads: one at a time works, whoever comes next gets through, the dead do not matter.
 
 On SQLite and on PostgreSQL, since each has its own idea of who waits for whom.
 """

@@ -3,7 +3,8 @@
     append ─▸ bytes kept ─▸ checkpoint ─▸ finish ─▸ publish ─▸ answer
 
 Wherever it breaks, HEAD tells no more than what is durable, the client goes on from there, and in
-the end there is one file with the right bytes, and nothing beside it.
+the end there is one file with the right bytes. What was left beside it in the store is gone when
+the upload itself is forgotten.
 """
 
 import hashlib
@@ -12,15 +13,27 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
+from typing_extensions import Buffer
 
 from app import Holdall
-from models import now
+from models import Upload, now
 from services.resumable import Uploads
+from services.resumed import ResumedFeed
 from storage.base import ObjectInfo
 from storage.errors import StorageUnavailable
-from tests.conftest import objects, parts
-from tests.http.test_tus import VERSION, head, join
-from tests.services.uploading import PART, Sent, change, row_of, storage_of, stored
+from tests.conftest import parts
+from tests.http.test_tus import VERSION, join
+from tests.services.uploading import (
+    PART,
+    Sent,
+    change,
+    database_of,
+    expires_at,
+    row_of,
+    storage_of,
+    stored,
+)
 
 SIZES = (0, 100, 9000, PART, PART + 9000)
 Fault = Callable[[pytest.MonkeyPatch, object, str], None]
@@ -58,9 +71,13 @@ def finished(sent: Sent) -> None:
     assert file["id"] == told.headers["Upload-File-Id"]
     assert file["sha256"] == hashlib.sha256(sent.whole).hexdigest()
     assert sent.client.get(file["url"]).data == sent.whole
-    assert len(objects(sent.app)) == len(stored(sent.app)) == 1
     assert sent.send(len(sent.whole)).status_code == 204
     assert sent.client.get("/api/files").get_json()["total"] == 1
+    expires_at(sent.app, sent.id, now())
+    parts(sent.app).expiry.run()
+    assert sent.head().status_code == 404
+    assert len(stored(sent.app)) == 1
+    assert sent.client.get(file["url"]).data == sent.whole
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -83,11 +100,6 @@ def _empty(app: Holdall, monkeypatch: pytest.MonkeyPatch) -> Sent:
     before(monkeypatch, parts(app).uploads, "get")
     broken = client.post("/api/tus", headers=VERSION | {"Upload-Length": "0"})
     assert broken.status_code == 503
-    from sqlalchemy import select
-
-    from models import Upload
-    from tests.services.uploading import database_of
-
     with database_of(app).read() as session:
         upload_id = session.scalars(select(Upload.id)).one()
     return Sent(app, client, f"/api/tus/{upload_id}", b"")
@@ -123,7 +135,6 @@ def test_a_break_after_the_checkpoint_of_a_piece_keeps_it(
 def test_what_an_append_replaced_goes_at_the_end_at_the_latest(
     app: Holdall, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    """A tail on S3 that could not be deleted once the next one was written down."""
     sent = Sent.begin(app, size)
     assert sent.send(0, 9000).status_code == 204
     before(monkeypatch, storage_of(app), "delete")
@@ -243,19 +254,19 @@ def test_two_that_finish_at_once_make_one_file(
 def test_who_lost_the_lease_breaks_nothing_of_the_one_who_has_it(
     app: Holdall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The late one finds its tail replaced, and must not take that for the upload's end."""
+    """The late one has bytes in hand, and must neither write them nor end the upload."""
     sent = Sent.begin(app, 30_000)
     assert sent.send(0, 9000).status_code == 204
-    works = storage_of(app).append  # type: ignore[attr-defined]
+    works = ResumedFeed._store
 
-    def late(*arguments: object) -> Any:
-        monkeypatch.setattr(storage_of(app), "append", works)
+    def late(feed: ResumedFeed, chunk: Buffer) -> None:
+        monkeypatch.setattr(ResumedFeed, "_store", works)
         change(app, sent.id, lock_until=now() - timedelta(seconds=1))
         assert sent.send(9000, 20_000).status_code == 204
-        return works(*arguments)
+        works(feed, chunk)
 
-    monkeypatch.setattr(storage_of(app), "append", late)
+    monkeypatch.setattr(ResumedFeed, "_store", late)
     assert sent.send(9000, 9100).status_code == 409
-    assert head(sent.client, sent.url).headers["Upload-Offset"] == "20000"
+    assert sent.offset() == 20_000
     assert sent.send(20_000).status_code == 204
     finished(sent)

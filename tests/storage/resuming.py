@@ -22,6 +22,9 @@ class ResumableStorage(Storage, Resumable, Protocol):
 OpenStore = Callable[[], ResumableStorage]
 """Opens one store anew at each call, as the next process would."""
 
+Left = Callable[[], list[str]]
+"""Names what lies in a store."""
+
 
 @dataclass(slots=True)
 class Upload:

@@ -11,8 +11,8 @@ from storage.local import LocalStorage
 from storage.memory import MemoryStorage
 from storage.s3 import S3Storage
 from tests.storage.bucket import Bucket
-from tests.storage.contract_resuming import Hidden, ResumingContract
-from tests.storage.resuming import OpenStore
+from tests.storage.contract_resuming import ResumingContract
+from tests.storage.resuming import Left, OpenStore
 from tests.support.servers import S3Server
 from tests.support.tls import TlsFront
 
@@ -32,7 +32,7 @@ class LocalResuming(ResumingContract):
 
     @pytest.fixture(scope="class")
     @classmethod
-    def hidden(cls, root: Path) -> Hidden:
+    def hidden(cls, root: Path) -> Left:
         return lambda: [path.name for path in root.glob(".*/*")]
 
 
@@ -79,7 +79,7 @@ class S3Resuming(ResumingContract):
 
     @pytest.fixture(scope="class")
     @classmethod
-    def hidden(cls, bucket: Bucket) -> Hidden:
+    def hidden(cls, bucket: Bucket) -> Left:
         return bucket.unfinished
 
 
