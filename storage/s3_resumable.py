@@ -16,6 +16,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import BinaryIO, Final, Protocol
 
 from storage.base import Appended, Body, ObjectInfo, Part, State
@@ -237,8 +238,11 @@ class PartAppender(PartStream):
         if not self._part.size:
             return None
         key = _tail_key(self._key)
+        put = partial(self._objects.put, key, self._part.reader(), content_type=_TAIL_TYPE)
         try:
-            self._objects.put(key, self._part.reader(), content_type=_TAIL_TYPE)
+            # In the threads that send parts, which are few: a hundred tails at once would each
+            # be too slow for the store's patience.
+            self._means.executor.submit(put).result()
         except BaseException as exc:
             self._failure = exc
             self._clean(lambda: self._delete(key))

@@ -26,7 +26,7 @@ from views.waiting import patient
 
 T = TypeVar("T", bound=memoryview | bytes)
 
-CHUNK: Final = 1024 * 1024
+CHUNK: Final = 256 * 1024
 FROM_STREAM: Final = 256 * 1024
 FIRST_ROOM: Final = 64 * 1024
 
