@@ -105,7 +105,7 @@ class S3Storage(S3Multipart):
     ) -> ObjectInfo:
         """Store the whole object in one request, under a write's `token` or a new one."""
         at, size = self._connection.at(key), size_of(body)
-        with self._connection.errors():
+        with self._puts, self._connection.errors():
             answer = self._connection.client.put_object(
                 **at,
                 Body=body,

@@ -132,5 +132,5 @@ def test_the_curls_of_the_readme_work(tmp_path: Path) -> None:
         with urllib.request.urlopen(f"{address}/api/files") as answer:
             assert b'"total":3' in answer.read(), "four uploaded, one deleted"
     assert (tmp_path / "copy.txt").read_text() == "Hello, world\n"
-    for said in ("206 PARTIAL CONTENT", "304 NOT MODIFIED", '"greeting.txt"', '"not_found"'):
+    for said in ("206 Partial Content", "304 Not Modified", '"greeting.txt"', '"not_found"'):
         assert said in done.stdout
