@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from storage.base import Appender, Body, ObjectInfo, State, Writer
@@ -48,6 +49,10 @@ from storage.s3_resumable import S3Resumable
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
+PUTS_AT_ONCE = 16
+"""Small objects on their way to the store at a time, in one process. Hundreds at once make each of
+them so slow that none is answered in time."""
+
 
 class S3Storage(S3Multipart):
     """A bucket, or a folder of one. Implements Storage, Multipart and Resumable."""
@@ -70,6 +75,7 @@ class S3Storage(S3Multipart):
         self.public_endpoint = public_endpoint
         self._scratch = scratch
         self._budget = budget
+        self._puts = BoundedSemaphore(PUTS_AT_ONCE)
         self._resumable = S3Resumable(self, self._means, options.part_size)
 
     @classmethod
