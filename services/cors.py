@@ -26,9 +26,12 @@ ALLOWED_HEADERS: Final = (
     "Upload-Concat",
     "Upload-Defer-Length",
     "Upload-Draft-Interop-Version",
+    "Upload-Incomplete",
     "Upload-Length",
     "Upload-Metadata",
     "Upload-Offset",
+    "Content-Disposition",
+    "Prefer",
     "X-HTTP-Method-Override",
     "X-Request-ID",
     "X-Requested-With",
@@ -48,6 +51,7 @@ EXPOSED_HEADERS: Final = (
     "Upload-Concat",
     "Upload-Expires",
     "Upload-Complete",
+    "Upload-Incomplete",
     "Upload-File-Id",
     "Upload-File-Url",
     "Upload-Limit",
@@ -63,6 +67,8 @@ EXPOSED_HEADERS: Final = (
     "Repr-Digest",
     "Retry-After",
     "Link",
+    "Accept-Patch",
+    "Preference-Applied",
 )
 
 PREFLIGHT_MAX_AGE: Final = 7200
