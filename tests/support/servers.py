@@ -134,14 +134,15 @@ class PostgresServer:
 
     url: str
 
-    def fresh_database(self, name: str | None = None) -> str:
-        """Make an empty database and return its SQLAlchemy URL."""
+    def fresh_database(self, name: str | None = None, *, like: str = "template1") -> str:
+        """Make a database, empty or with all that `like` holds, and return its SQLAlchemy URL."""
         import psycopg
         from psycopg.sql import SQL, Identifier
 
         name = name or f"test_{secrets.token_hex(6)}"
         with psycopg.connect(self._libpq("postgres"), autocommit=True) as connection:
-            connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+            make = SQL("CREATE DATABASE {} TEMPLATE {}")
+            connection.execute(make.format(Identifier(name), Identifier(like)))
         return self.url.replace("/postgres?", f"/{name}?")
 
     def drop_database(self, url: str) -> None:
