@@ -7,6 +7,7 @@ a client that neither sends nor leaves stops the worker for two seconds.
 """
 
 import json
+import select
 import socket
 import struct
 import time
@@ -26,6 +27,12 @@ LINGER: Final = 2.0
 
 MOST_DRAINED: Final = 8 * 1024 * 1024
 """Bytes that it may still send meanwhile."""
+
+STAY_MS: Final = 2
+"""Milliseconds that a thread waits for its client's next request before it takes another's."""
+
+MOST_IN_A_ROW: Final = 100
+"""Requests of one connection that a thread answers before others have their turn."""
 
 _TIMEVAL: Final = struct.Struct("@ll")
 
@@ -50,9 +57,26 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if not conn.initialized:
             limit_waits(conn.sock)
         outcome = super().handle(conn)
+        for _ in range(MOST_IN_A_ROW):
+            if outcome is not True or not self.alive or not comes_soon(conn):
+                break
+            outcome = super().handle(conn)
         if outcome is False:
             linger(conn.sock)
         return outcome
+
+
+def comes_soon(conn: Any) -> bool:
+    """Say whether a kept-alive client sends its next request, or leaves, within a moment.
+
+    Staying for it in the request's thread saves the way through the thread that accepts for all:
+    two wake-ups and a hand-over, which cost more than a small answer itself.
+    """
+    if conn.parser.unreader.buf.getvalue():
+        return True
+    waiting = select.poll()
+    waiting.register(conn.sock, select.POLLIN)
+    return bool(waiting.poll(STAY_MS))
 
 
 def write_error(connection: socket.socket, status: int, reason: str, message: str) -> None:
