@@ -17,7 +17,6 @@ from werkzeug.test import TestResponse
 from app import Holdall, create_app
 from config import load_settings
 from models import db
-from storage import open_storage
 from tests.support.servers import PostgresServer, S3Server, postgres, seaweedfs
 from views.current import EXTENSION, Services
 
@@ -60,20 +59,6 @@ def upgraded_database(
     return "upgraded"
 
 
-@pytest.fixture(scope="session")
-def s3_bucket(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A bucket that tests share, each under a prefix of its own."""
-    storage = open_storage(
-        s3_server.url("shared", create_bucket="true"),
-        scratch=tmp_path_factory.mktemp("scratch"),
-        access_key_id=s3_server.access_key_id,
-        secret_access_key=s3_server.secret_access_key,
-    )
-    storage.check()
-    storage.close()
-    return "shared"
-
-
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """One way to run the service: the variables that choose a storage and a database."""
@@ -95,10 +80,9 @@ def deployment(request: pytest.FixtureRequest) -> Deployment:
 
 
 def s3_variables(request: pytest.FixtureRequest) -> dict[str, str]:
-    """Return the variables that put new files under a prefix of their own."""
+    """Return the variables that put new files into a bucket of their own."""
     server: S3Server = request.getfixturevalue("s3_server")
-    bucket: str = request.getfixturevalue("s3_bucket")
-    url = server.url(bucket, f"test-{uuid4().hex[:12]}", part_size=5 * 1024**2)
+    url = server.url(f"test-{uuid4().hex[:12]}", create_bucket="true", part_size=5 * 1024**2)
     return {
         "STORAGE_BACKEND": "s3",
         "STORAGE_S3_URL": url,
@@ -122,6 +106,7 @@ def app_with(tmp_path: Path) -> Iterator[MakeApp]:
         app.config["TESTING"] = True
         app.test_client_class = Client
         made.append(app)
+        parts(app).storages[parts(app).settings.storage_backend].check()
         return app
 
     yield make
