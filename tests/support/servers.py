@@ -15,16 +15,25 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
 from urllib.parse import parse_qs, urlencode, urlsplit
 from urllib.request import urlopen
 
+import boto3.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
 from tests.support.processes import Child, NotReady, free_ports, is_free
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
 _READY_SECONDS = 30
+_PROBED = "is-it-ready"
 
 
 class S3Server:
@@ -54,13 +63,16 @@ class S3Server:
         return f"s3://{bucket}/{prefix}?{query}"
 
     def start(self) -> None:
-        """Start the server and wait until it answers."""
+        """Start the server and wait until it takes and gives back an object.
+
+        Its S3 port answers before its volumes do: until then, each object is an internal error.
+        """
         self._ports = self._ports or _seaweed_ports()
         child = Child(
             self._command(), log=self._folder / "weed.log", env=_environment_without_aws()
         )
         try:
-            child.wait_until(lambda: _answers(self.endpoint), seconds=_READY_SECONDS)
+            child.wait_until(self._stores, seconds=_READY_SECONDS)
         except BaseException:
             child.kill()
             raise
@@ -81,6 +93,30 @@ class S3Server:
             self._child.kill()
             self._child = None
             _remove_sockets(self._ports)
+
+    def _stores(self) -> bool:
+        """Say whether an object can be put and read, in a bucket that no test uses."""
+        if not _answers(self.endpoint):
+            return False
+        with closing(self._client()) as client:
+            try:
+                with suppress(client.exceptions.BucketAlreadyOwnedByYou):
+                    client.create_bucket(Bucket=_PROBED)
+                client.put_object(Bucket=_PROBED, Key="object", Body=b"stored")
+                with closing(client.get_object(Bucket=_PROBED, Key="object")["Body"]) as body:
+                    return body.read() == b"stored"
+            except (BotoCoreError, ClientError):
+                return False
+
+    def _client(self) -> "S3Client":
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=self.access_key_id,
+            aws_secret_access_key=self.secret_access_key,
+            config=Config(retries={"total_max_attempts": 1}, connect_timeout=1, read_timeout=5),
+        )
 
     def _command(self) -> list[str]:
         identities = self._folder / "identities.json"
