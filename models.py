@@ -83,14 +83,18 @@ db = SQLAlchemy(metadata=Base.metadata)
 
 
 class Collection(Base):
-    """A named policy that files belong to. `default` always exists; None means no limit."""
+    """A named policy that files belong to. `default` always exists; None means no limit.
+
+    `visibility` is `public` or `private`, `on_mismatch` `correct` or `reject`, and `delivery`
+    `proxy`, `redirect` or `x-accel`.
+    """
 
     __tablename__ = "collections"
 
     name: Mapped[str] = mapped_column(primary_key=True)
     visibility: Mapped[str] = mapped_column(default="public")
     allowed_types: Mapped[list[str] | None]
-    on_mismatch: Mapped[str] = mapped_column(default="record")
+    on_mismatch: Mapped[str] = mapped_column(default="correct")
     max_size: Mapped[int | None] = mapped_column(BigInteger)
     max_files: Mapped[int | None] = mapped_column(BigInteger)
     max_bytes: Mapped[int | None] = mapped_column(BigInteger)
@@ -193,7 +197,6 @@ class Upload(Base):
     ingest_state: Mapped[dict[str, Any]]
     storage_state: Mapped[dict[str, Any]]
     protocol_state: Mapped[dict[str, Any]]
-    reserved_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     file_id: Mapped[str | None]
     lock_holder: Mapped[str | None]
     lock_until: Mapped[datetime | None]
@@ -215,8 +218,39 @@ class Counter(Base):
     owner: Mapped[str] = mapped_column(primary_key=True)
     files: Mapped[int] = mapped_column(BigInteger, default=0)
     bytes: Mapped[int] = mapped_column(BigInteger, default=0)
-    reserved_files: Mapped[int] = mapped_column(BigInteger, default=0)
-    reserved_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class Reservation(Base):
+    """Room in a collection's quota that one unfinished upload holds, until `expires_at`."""
+
+    __tablename__ = "reservations"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    collection: Mapped[str] = mapped_column(ForeignKey("collections.name"), index=True)
+    owner: Mapped[str | None] = mapped_column(ForeignKey("api_keys.id"))
+    files: Mapped[int] = mapped_column(BigInteger)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class UsedLink(Base):
+    """A signed upload link that has had its one file; kept until it would have expired."""
+
+    __tablename__ = "used_links"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    file_id: Mapped[str]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class Failure(Base):
+    """How many wrong keys a client has shown since its window began, which ends at `until`."""
+
+    __tablename__ = "failures"
+
+    client: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int]
+    until: Mapped[datetime] = mapped_column(index=True)
 
 
 class Lease(Base):

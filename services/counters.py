@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Insert, bindparam, func, literal, select
+from sqlalchemy import Insert, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -35,11 +35,10 @@ def _upsert(dialect: str) -> Insert:
     counters = Base.metadata.tables[Counter.__tablename__]
     new = insert(counters)
     sums = {name: counters.c[name] + new.excluded[name] for name in ("files", "bytes")}
-    unset = {name: literal(0) for name in ("reserved_files", "reserved_bytes")}
     given: dict[str, Any] = {
         name: bindparam(name) for name in ("collection", "owner", "files", "bytes")
     }
-    return new.values(**given, **unset).on_conflict_do_update(
+    return new.values(**given).on_conflict_do_update(
         index_elements=["collection", "owner"], set_=sums
     )
 

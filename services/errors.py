@@ -88,6 +88,30 @@ class NotPermitted(HoldallError):
     """The caller's scopes do not cover the request."""
 
 
+class TooManyFailures(HoldallError):
+    """A client has shown too many wrong keys; `retry_after` is in seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("Too many wrong keys came from this address")
+        self.retry_after = retry_after
+
+
+class LinkInvalid(HoldallError):
+    """A signed link was not made by this service, or for another request."""
+
+
+class LinkExpired(LinkInvalid):
+    """A signed link has come to its end."""
+
+
+class LinkUsed(HoldallError):
+    """A signed upload link has had its one file."""
+
+
+class QuotaExceeded(HoldallError):
+    """A collection has no room left for the file, unfinished uploads counted."""
+
+
 class FileNotFound(HoldallError):
     """No file has that id, or the caller may not know that one does."""
 

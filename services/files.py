@@ -89,10 +89,9 @@ def is_live() -> ColumnElement[bool]:
 
 
 def belongs_to(caller: Caller) -> ColumnElement[bool]:
-    """Match files that `caller` may list, change or delete."""
-    if "admin" in caller.scopes:
-        return true()
-    return File.owner == caller.owner
+    """Match files that `caller` may list, change or delete; see `Caller.owns`."""
+    mine = true() if caller.is_admin else File.owner == caller.owner
+    return mine if caller.collection is None else mine & (File.collection == caller.collection)
 
 
 _DELIVERY: Select[*tuple[Any, ...]] = (
@@ -107,6 +106,7 @@ _DELIVERY: Select[*tuple[Any, ...]] = (
         File.visibility,
         File.backend,
         File.key,
+        File.collection,
         File.created_at,
         Collection.cache_max_age,
         Collection.delivery,
@@ -145,6 +145,14 @@ class Files:
         query = select(*SHOWN).where(File.id == file_id, is_live(), belongs_to(caller))
         with self._database.read() as session:
             row = session.execute(query).first()
+        if row is None:
+            raise FileNotFound
+        return FileInfo(*row)
+
+    def describe(self, file_id: str) -> FileInfo:
+        """Return one file to whoever has just made it. Raises FileNotFound."""
+        with self._database.read() as session:
+            row = session.execute(select(*SHOWN).where(File.id == file_id, is_live())).first()
         if row is None:
             raise FileNotFound
         return FileInfo(*row)

@@ -33,7 +33,9 @@ class FormUpload:
     The intakes belong to `stack`: unless they are published, leaving it discards them.
     """
 
-    def __init__(self, ingest: Ingest, caller: Caller, collection: str, stack: ExitStack) -> None:
+    def __init__(
+        self, ingest: Ingest, caller: Caller, collection: str | None, stack: ExitStack
+    ) -> None:
         self.files: list[Intake] = []
         self._ingest = ingest
         self._caller = caller

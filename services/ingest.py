@@ -50,8 +50,7 @@ class Ingest:
 
     def judge(self, caller: Caller, declared: Declaration) -> tuple[IntakeState, Policy]:
         """Return the first state of a file and the policy it is under. Raises as `admit` does."""
-        caller.require("write")
-        policy = self._policies.of(declared.collection)
+        policy = self.policy_for(caller, declared.collection)
         if declared.size is not None:
             policy.check_size(declared.size)
         state = IntakeState(
@@ -62,8 +61,22 @@ class Ingest:
             declared_size=declared.size,
             collection=policy.collection,
             owner=caller.owner,
+            link=caller.link.id if caller.link else None,
+            link_until=caller.link.expires_at if caller.link else 0,
         )
         return state, policy
+
+
+    def policy_for(self, caller: Caller, collection: str | None) -> Policy:
+        """Return what holds for a new file of `caller` in the collection that the request names.
+
+        Raises NotSignedIn, NotPermitted and CollectionNotFound.
+        """
+        caller.require("write")
+        policy = self._policies.of(caller.collection_for(collection))
+        if caller.link is not None and caller.link.max_size is not None:
+            policy = policy.at_most(caller.link.max_size)
+        return policy
 
 
 class Intake(Feed):

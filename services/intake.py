@@ -26,13 +26,14 @@ from storage.base import ObjectInfo
 class Declaration:
     """What a client says of a file before its bytes come; none of it is believed.
 
-    `size` is in bytes, None when it is not known beforehand.
+    `size` is in bytes, None when it is not known beforehand. `collection` is None where the
+    client names none.
     """
 
     filename: str
     content_type: str | None = None
     size: int | None = None
-    collection: str = "default"
+    collection: str | None = None
     digests: tuple[ExpectedDigest, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
@@ -42,7 +43,8 @@ class IntakeState:
     """Where an intake stands between two chunks, to be kept and gone on with elsewhere.
 
     `head` is what has come of the first SNIFFED bytes, `received` the count of all, and
-    `content_type` the verdict, None until there is one.
+    `content_type` the verdict, None until there is one. `link` is the id of the upload link that
+    the file came by and `link_until` when that ends, in seconds since 1970.
     """
 
     file_id: str
@@ -55,6 +57,8 @@ class IntakeState:
     received: int = 0
     head: bytes = b""
     content_type: str | None = None
+    link: str | None = None
+    link_until: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON takes it."""

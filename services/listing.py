@@ -112,8 +112,11 @@ class Listing:
         self, session: Any, caller: Caller, query: Query, matching: list[ColumnElement[bool]]
     ) -> int:
         if not query.filtered:
-            owner = None if "admin" in caller.scopes else caller.owner
-            return total_files(session, collection=query.collection, owner=owner)
+            owner = None if caller.is_admin else caller.owner
+            collection = query.collection or caller.collection
+            if caller.collection not in (None, collection):
+                return 0
+            return total_files(session, collection=collection, owner=owner)
         some = select(literal(1)).select_from(File).where(*matching).limit(COUNTED + 1)
         return int(session.scalar(select(func.count()).select_from(some.subquery())) or 0)
 

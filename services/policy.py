@@ -1,9 +1,9 @@
 """What a collection asks of its files, with the service's own limits laid over it."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Self
 
 from sqlalchemy import select
 
@@ -36,6 +36,10 @@ class Policy:
     allowed_types: tuple[tuple[str, ...], ...]
     on_mismatch: str
     expires_in: int | None
+
+    def at_most(self, size: int) -> Self:
+        """Return this policy for files of at most `size` bytes."""
+        return replace(self, max_size=min(self.max_size, size))
 
     def check_size(self, size: int) -> None:
         """Raise TooLarge when a file of `size` bytes is over the limit."""

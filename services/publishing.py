@@ -8,21 +8,21 @@ is not known, the objects are kept: an orphan can be collected, a row without by
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import delete, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from models import Base, File, IdempotencyKey, now
+from models import Base, File, IdempotencyKey, UsedLink, now
 from services.caller import Caller
 from services.counters import count
 from services.database import Database
-from services.errors import FileNotFound, InvalidField, KeyReused
+from services.errors import FileNotFound, InvalidField, KeyReused, LinkUsed
 from services.filenames import folded
 from services.files import SHOWN, FileInfo
-from services.intake import Publishable
+from services.intake import IntakeState, Publishable
 from services.metadata import checked
 from services.mimetype import family
 
@@ -50,7 +50,8 @@ class Retry:
             return None
         if not 0 < len(key) <= 255 or not key.isascii() or not key.isprintable():
             raise InvalidField("Idempotency-Key is not 1 to 255 printable ASCII characters")
-        return cls(caller.owner or "", key, request)
+        owner = f"link:{caller.link.id}" if caller.link else caller.owner or ""
+        return cls(owner, key, request)
 
 
 class Publishing:
@@ -94,7 +95,7 @@ class Publishing:
 
         When a request with the same Idempotency-Key got there first, its files are returned and
         these intakes are left to be discarded. `also` changes what else stands or falls with them.
-        Raises InvalidField for metadata over its limits, and StorageFull.
+        Raises InvalidField for metadata over its limits, LinkUsed, and StorageFull.
         """
         rows = [_row(intake) for intake in intakes]
         self._database.require_room()
@@ -103,6 +104,8 @@ class Publishing:
                 if retry is not None:
                     self._remember(session, retry, rows)
                 session.execute(_INSERT, rows)
+                for intake in intakes:
+                    use_link(session, intake.state)
                 sizes = ((row["collection"], row["owner"], row["size"]) for row in rows)
                 count(session, sizes, sign=1)
                 also(session)
@@ -135,6 +138,18 @@ class Publishing:
                 expires_at=now() + KEPT_FOR,
             )
         )
+
+
+def use_link(session: Session, state: IntakeState) -> None:
+    """Write down that the link a file came by has had its file. Raises LinkUsed for a second."""
+    if state.link is None:
+        return
+    until = datetime.fromtimestamp(state.link_until, UTC)
+    used = {"id": state.link, "file_id": state.file_id, "expires_at": until}
+    try:
+        session.execute(insert(UsedLink), used)
+    except IntegrityError as error:
+        raise LinkUsed("This link has had its file") from error
 
 
 _LOGGED: Final = ("id", "size", "content_type", "collection", "backend")

@@ -29,8 +29,10 @@ from services.errors import (
     FileNotFound,
     Gone,
     InvalidField,
+    LinkUsed,
     NotPermitted,
     OffsetMismatch,
+    QuotaExceeded,
     TooLarge,
     TypeNotAllowed,
 )
@@ -40,7 +42,7 @@ from services.intake import Declaration
 from services.locks import Hold, Locks
 from services.metadata import checked
 from services.mimetype import UNKNOWN
-from services.policy import Policies
+from services.policy import Policies, Policy
 from services.publishing import Publishing
 from services.resumed import NOTHING, Finished, Request, ResumedFeed
 from storage.base import Appended, Resumable, Storage
@@ -140,7 +142,7 @@ class Uploads:
             "offset": 0,
             "ingest_state": {"intake": intake.to_json(), "sha256": None},
             "storage_state": storage.start(intake.key, content_type=content_type, largest=largest),
-            "protocol_state": {**(kept or {}), "role": role},
+            "protocol_state": {**(kept or {}), "role": role, **_link_of(caller)},
             "expires_at": now() + self._expires_in,
         }
         with self._database.write() as session:
@@ -215,13 +217,13 @@ class Uploads:
         """
         parts = [self._part(caller, part_id) for part_id in part_ids]
         size = sum(part.offset for part in parts)
-        policy = self._policies.of(declared.collection)
+        policy = self._ingest.policy_for(caller, declared.collection)
         policy.check_size(size)
         whole = Declaration(
             filename=declared.filename,
             content_type=declared.content_type,
             size=size,
-            collection=declared.collection,
+            collection=policy.collection,
             metadata=declared.metadata,
         )
         with self._ingest.admit(caller, whole) as intake:
@@ -245,7 +247,7 @@ class Uploads:
                 offset=size,
                 ingest_state={},
                 storage_state={},
-                protocol_state={**(kept or {}), "role": JOINED},
+                protocol_state={**(kept or {}), "role": JOINED, **_link_of(caller)},
                 file_id=intake.state.file_id,
                 expires_at=now() + self._expires_in,
             )
@@ -287,7 +289,7 @@ class Uploads:
 
     def _load(self, caller: Caller, upload_id: str) -> Upload:
         row = self._row(upload_id)
-        if row is None or (row.owner != caller.owner and "admin" not in caller.scopes):
+        if row is None or not _is_for(caller, row):
             raise FileNotFound
         if row.state == EXPIRED or (row.expires_at is not None and row.expires_at <= now()):
             raise Gone("The upload has expired")
@@ -315,7 +317,7 @@ class Uploads:
 
     def _set_length(self, hold: Hold, row: Upload, length: int | None, size: int | None) -> None:
         """Learn the length once, and refuse what would go beyond it."""
-        policy = self._policies.of(row.collection)
+        policy = self._policy_of(row)
         if length is not None:
             if row.length is not None and row.length != length:
                 raise LengthChanged("Upload-Length cannot be changed")
@@ -335,7 +337,7 @@ class Uploads:
         """Add what the request brings, write down how far that is, and pass on what broke it."""
         feed = ResumedFeed(
             row.ingest_state,
-            self._policies.of(row.collection),
+            self._policy_of(row),
             self._ingest.sniffer,
             self._resumable(row.backend),
             row.storage_state,
@@ -385,7 +387,7 @@ class Uploads:
             with self._database.write() as session:
                 hold.change(session, state=COMPLETE)
         else:
-            policy = self._policies.of(row.collection)
+            policy = self._policy_of(row)
             finished = Finished.of(row.ingest_state, policy, row.annotations, stored)
             file_id = finished.state.file_id
             try:
@@ -393,6 +395,9 @@ class Uploads:
                     [finished],
                     also=lambda session: hold.change(session, state=COMPLETE, file_id=file_id),
                 )
+            except (LinkUsed, QuotaExceeded):
+                self._remove(hold, row)
+                raise
             except IntegrityError:
                 # The file is there already where the lease was lost on the way: say TakenOver.
                 with self._database.write() as session:
@@ -443,11 +448,29 @@ class Uploads:
         except StorageError as error:
             log.warning("an object was left", extra={"key": key, "reason": str(error)})
 
+    def _policy_of(self, row: Upload) -> Policy:
+        policy = self._policies.of(row.collection)
+        largest = row.protocol_state.get("largest")
+        return policy if largest is None else policy.at_most(largest)
+
     def _resumable(self, backend: str) -> Resumable:
         storage = self._storages[backend]
         if not isinstance(storage, Resumable):
             raise Conflict("The storage of this collection takes no resumable uploads")
         return storage
+
+
+def _link_of(caller: Caller) -> dict[str, Any]:
+    """Return what an upload keeps of the link that it was begun by."""
+    link = caller.link
+    return {} if link is None else {"link": link.id, "largest": link.max_size}
+
+
+def _is_for(caller: Caller, row: Upload) -> bool:
+    """Say whether the caller may know of an upload: its own, or the one of its link."""
+    if caller.link is not None:
+        return bool(row.protocol_state.get("link") == caller.link.id)
+    return caller.owns(owner=row.owner, collection=row.collection)
 
 
 def _info(row: Upload) -> UploadInfo:

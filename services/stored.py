@@ -22,6 +22,7 @@ class StoredFile:
     visibility: str
     backend: str
     key: str
+    collection: str
     created_at: datetime
     cache_max_age: int
     delivery: str

@@ -42,6 +42,11 @@ def services() -> Services:
     return cast(Services, current_app.extensions[EXTENSION])
 
 
+def uploader() -> Caller:
+    """Return who sends a file: the holder of a key, or of the signed upload link in the URL."""
+    return caller()
+
+
 def caller() -> Caller:
     """Return who makes this request."""
     return EVERYONE if services().settings.auth_mode == "open" else ANONYMOUS

@@ -19,7 +19,7 @@ from services.resumable import LengthChanged, UploadInfo
 from services.resumed import Read, Request
 from views import errors
 from views.body import RequestBody
-from views.current import caller, services
+from views.current import services, uploader
 from views.transfers import (
     body_of_request,
     completed,
@@ -47,11 +47,11 @@ def create() -> Response:
             content_type=asked.content_type,
         )
         uploads = services().uploads
-        info = uploads.create(caller(), declared, protocol=PROTOCOL)
+        info = uploads.create(uploader(), declared, protocol=PROTOCOL)
         if body.length != 0 or asked.complete:
             read = _announced(headers, version, info, body)
             sent = Request(read, body.length, last=asked.complete)
-            info = uploads.append(caller(), info.id, 0, sent)
+            info = uploads.append(uploader(), info.id, 0, sent)
     except HoldallError as error:
         return _explained(error, version)
     response = empty(ietf.CREATION_STATUS, _progress(version, info) + _limits(version, info))
@@ -72,7 +72,7 @@ def resource(upload_id: str) -> Response:
         if method == "HEAD":
             return _state(upload_id, version)
         if method == "DELETE":
-            services().uploads.terminate(caller(), upload_id)
+            services().uploads.terminate(uploader(), upload_id)
             return empty(ietf.CANCELLATION_STATUS, ())
     except HoldallError as error:
         offset = ietf.parse_integer(headers.get("upload-offset"))
@@ -86,14 +86,14 @@ def _append(upload_id: str, headers: Mapping[str, str], version: Version) -> Res
     body = body_of_request()
     asked = ietf.append(headers, version, body.length)
     sent = Request(body.chunks, body.length, last=asked.complete)
-    info = services().uploads.append(caller(), upload_id, asked.offset, sent, length=asked.length)
+    info = services().uploads.append(uploader(), upload_id, asked.offset, sent, length=asked.length)
     status = ietf.append_status(version, complete=info.complete)
     response = empty(status, _progress(version, info) + _limits(version, info))
     return described(completed(response, info), info)
 
 
 def _state(upload_id: str, version: Version) -> Response:
-    info = services().uploads.get(caller(), upload_id)
+    info = services().uploads.get(uploader(), upload_id)
     told = ietf.state_headers(
         version, offset=info.offset, complete=info.complete, length=info.length
     )
@@ -164,5 +164,5 @@ def _explained(
 
 def _is_complete(upload_id: str) -> bool:
     with suppress(HoldallError):
-        return services().uploads.get(caller(), upload_id).complete
+        return services().uploads.get(uploader(), upload_id).complete
     return False

@@ -44,12 +44,15 @@ TABLE: dict[type[Exception], Answer] = {
     errors.InvalidField: Answer(400, "invalid_field"),
     errors.NotSignedIn: Answer(401, "unauthorized"),
     errors.NotPermitted: Answer(403, "forbidden"),
+    errors.LinkInvalid: Answer(403, "link_invalid"),
+    errors.LinkExpired: Answer(403, "link_expired"),
     errors.FileNotFound: Answer(404, "not_found"),
     errors.CollectionNotFound: Answer(404, "collection_not_found"),
     errors.StalledBody: Answer(408, "body_timeout"),
     errors.OffsetMismatch: Answer(409, "offset_mismatch"),
     errors.Conflict: Answer(409, "conflict"),
     errors.Gone: Answer(410, "gone"),
+    errors.LinkUsed: Answer(410, "link_used"),
     errors.LengthRequired: Answer(411, "length_required"),
     errors.TooLarge: Answer(413, "too_large"),
     errors.UnsupportedBody: Answer(415, "unsupported_body"),
@@ -57,7 +60,9 @@ TABLE: dict[type[Exception], Answer] = {
     errors.VersionMismatch: Answer(412, "version_mismatch"),
     errors.KeyReused: Answer(422, "idempotency_key_reused"),
     errors.Locked: Answer(423, "locked"),
+    errors.TooManyFailures: Answer(429, "too_many_failures"),
     errors.ChecksumMismatch: Answer(460, "checksum_mismatch"),
+    errors.QuotaExceeded: Answer(507, "quota_exceeded"),
     storage_errors.StorageFull: Answer(507, "storage_full", "There is no room left for this file"),
     storage_errors.StorageUnavailable: Answer(
         503, "storage_unavailable", "The storage does not answer at the moment"
@@ -98,7 +103,7 @@ def known(error: Exception) -> Response:
         log.error(answer.code, extra={"reason": str(error), "path": request.path})
     response = body(answer.status, answer.code, answer.message or str(error))
     if answer.status in (503, 507, 429):
-        response.headers["Retry-After"] = RETRY_AFTER
+        response.headers["Retry-After"] = str(getattr(error, "retry_after", RETRY_AFTER))
     if answer.status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="holdall"'
     if isinstance(error, errors.OffsetMismatch):

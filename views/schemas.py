@@ -43,7 +43,10 @@ class UploadPath(Shape):
 
 
 class UploadQuery(Shape):
-    collection: str = Field("default", description="The collection that the file belongs to")
+    collection: str | None = Field(
+        None,
+        description="The collection that the file goes to; without it the key's, or `default`",
+    )
     sha256: str | None = Field(
         None, description="SHA-256 of the file in hexadecimal: refused unless the bytes have it"
     )

@@ -8,7 +8,7 @@ from services.filenames import link_path
 from services.intake import Declaration
 from services.resumable import UploadInfo
 from views.body import RequestBody
-from views.current import caller, services
+from views.current import services
 from views.schemas import file_json
 
 
@@ -36,7 +36,7 @@ def declaration(
         filename=filename or next(filter(None, names), ""),
         content_type=content_type or next(filter(None, types), None),
         size=length,
-        collection=request.args.get("collection") or collection or "default",
+        collection=request.args.get("collection") or collection or None,
         metadata=rest,
     )
 
@@ -75,7 +75,7 @@ def described(response: Response, info: UploadInfo) -> Response:
     """Put the file into the answer where the client asks for it (RFC 7240 §4.2)."""
     if info.file_id is None or "return=representation" not in request.headers.get("Prefer", ""):
         return response
-    file = services().files.get(caller(), info.file_id)
+    file = services().files.describe(info.file_id)
     response.set_data(json.dumps(file_json(file, services().settings.public_url)))
     response.content_type = "application/json"
     response.headers["Preference-Applied"] = "return=representation"

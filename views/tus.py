@@ -12,7 +12,7 @@ from services import ietf, tus
 from services.resumable import PART, WHOLE, UploadInfo
 from services.resumed import Request
 from views import drafts
-from views.current import caller, services
+from views.current import services, uploader
 from views.transfers import (
     body_of_request,
     completed,
@@ -53,14 +53,14 @@ def create() -> Response:
     }
     uploads = services().uploads
     if asked.parts:
-        info = uploads.join(caller(), declared, asked.parts, protocol=PROTOCOL, kept=kept)
+        info = uploads.join(uploader(), declared, asked.parts, protocol=PROTOCOL, kept=kept)
         return _created(info, with_offset=False)
     role = PART if asked.partial else WHOLE
-    info = uploads.create(caller(), declared, protocol=PROTOCOL, role=role, kept=kept)
+    info = uploads.create(uploader(), declared, protocol=PROTOCOL, role=role, kept=kept)
     if asked.with_upload and _has_body():
-        info = uploads.append(caller(), info.id, 0, _request(asked))
+        info = uploads.append(uploader(), info.id, 0, _request(asked))
     elif info.length == 0:
-        info = uploads.get(caller(), info.id)
+        info = uploads.get(uploader(), info.id)
     return _created(info, with_offset=asked.with_upload)
 
 
@@ -76,7 +76,7 @@ def resource(upload_id: str) -> Response:
     if method == "PATCH":
         return _append(upload_id, headers)
     if method == "DELETE":
-        services().uploads.terminate(caller(), upload_id)
+        services().uploads.terminate(uploader(), upload_id)
         return empty(204, ())
     response = empty(405, ())
     response.headers["Allow"] = "HEAD, PATCH, DELETE, OPTIONS"
@@ -84,7 +84,7 @@ def resource(upload_id: str) -> Response:
 
 
 def _state(upload_id: str) -> Response:
-    info = services().uploads.get(caller(), upload_id)
+    info = services().uploads.get(uploader(), upload_id)
     headers = tus.state_headers(
         offset=info.offset,
         length=info.length,
@@ -98,7 +98,7 @@ def _state(upload_id: str) -> Response:
 def _append(upload_id: str, headers: Mapping[str, str]) -> Response:
     asked = tus.append(headers)
     uploads = services().uploads
-    info = uploads.append(caller(), upload_id, asked.offset, _request(asked), length=asked.length)
+    info = uploads.append(uploader(), upload_id, asked.offset, _request(asked), length=asked.length)
     answer = completed(empty(204, tus.append_headers(info.offset, info.expires_at)), info)
     return described(answer, info)
 

@@ -16,7 +16,7 @@ from services.intake import Declaration
 from services.publishing import Retry
 from views import metrics
 from views.body import RequestBody
-from views.current import caller, services
+from views.current import services, uploader
 from views.schemas import UploadPath, UploadQuery, file_json
 
 _WITHOUT_FILES = ("", "application/x-www-form-urlencoded")
@@ -28,7 +28,7 @@ def create(query: UploadQuery) -> Response:
     Every part called `file` is a file; they are all kept or none is. Other fields become the
     files' metadata. One file is answered with its fields, several with a list.
     """
-    who, parts = caller(), services()
+    who, parts = uploader(), services()
     who.require("write")
     if request.mimetype in _WITHOUT_FILES:
         raise NoFileProvided
@@ -52,7 +52,7 @@ def create(query: UploadQuery) -> Response:
 
 def put(path: UploadPath, query: UploadQuery) -> Response:
     """Upload one file as the bare body, of known length or in chunks."""
-    who, parts = caller(), services()
+    who, parts = uploader(), services()
     who.require("write")
     if "Content-Range" in request.headers:
         # RFC 9110 §14.5: a server that does not do partial PUT must not take it for a whole one.

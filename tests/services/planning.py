@@ -24,6 +24,7 @@ FILE = StoredFile(
     owner=None,
     visibility="public",
     backend="local",
+    collection="default",
     key="k7/k7q2",
     created_at=CREATED,
     cache_max_age=86_400,
