@@ -76,8 +76,8 @@ class AsyncStorage:
     async def delete(self, key: str) -> None:
         await self._call(self.storage.delete, key)
 
-    async def copy(self, source: str, target: str) -> ObjectInfo:
-        return await self._call(self.storage.copy, source, target)
+    async def copy(self, source: str, target: str, *, etag: str | None = None) -> ObjectInfo:
+        return await self._call(self.storage.copy, source, target, etag=etag)
 
     async def check(self) -> None:
         await self._call(self.storage.check)

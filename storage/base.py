@@ -132,10 +132,11 @@ class Storage(Protocol):
     def delete(self, key: str) -> None:
         """Remove the object. That it is not there is no error."""
 
-    def copy(self, source: str, target: str) -> ObjectInfo:
+    def copy(self, source: str, target: str, *, etag: str | None = None) -> ObjectInfo:
         """Put the bytes of `source` at `target` too, inside the store where it can.
 
-        As atomic as a commit. Raises ObjectNotFound.
+        As atomic as a commit. With `etag`, only the version that has it is copied: another one
+        raises IntegrityError and leaves `target` as it was. Raises ObjectNotFound.
         """
 
     def check(self) -> None:
@@ -161,10 +162,13 @@ class Part:
 
 @runtime_checkable
 class Multipart(Protocol):
-    """The capability of putting one object together from numbered parts that outlive a process."""
+    """The capability of putting one object together from numbered parts that outlive a process.
+
+    Numbers go from 1 to `maximum_parts`; any other raises ValueError. Every part but the last has
+    at least `minimum_part_size` bytes. What belongs to no upload raises ObjectNotFound.
+    """
 
     minimum_part_size: int
-    """Bytes that every part but the last must have at least."""
     maximum_parts: int
 
     def begin(self, key: str, *, content_type: str = "application/octet-stream") -> str:
@@ -172,7 +176,7 @@ class Multipart(Protocol):
 
     def put_part(self, key: str, upload_id: str, number: int, data: bytes | BinaryIO) -> Part:
         """Store part `number`, replacing an earlier one of that number. A file is read from its
-        current position to its end. Raises ObjectNotFound when the upload is gone.
+        current position to its end; one that raises leaves an earlier part as it was.
         """
 
     def copy_part(
@@ -181,17 +185,104 @@ class Multipart(Protocol):
         """Store bytes `start` to `stop` (exclusive) of the object `source` as part `number`."""
 
     def list_parts(self, key: str, upload_id: str) -> list[Part]:
-        """Return the stored parts in order of number. Raises ObjectNotFound."""
+        """Return the stored parts in order of number.
+
+        A store may show a part that was put again once with each tag, and take any one of them.
+        """
 
     def complete(self, key: str, upload_id: str, parts: list[Part]) -> ObjectInfo:
-        """Make the object out of `parts`, in order.
+        """Make the object out of `parts`, in ascending order of number; others are dropped.
 
         Succeeds only when the object is there and has their summed size: a store's answer can be
-        lost after the act, or be an error in the body of a 200.
+        lost after the act, or be an error in the body of a 200. So it may be called again. Raises
+        IntegrityError when a part is missing, is another one by now, or is out of order (the
+        upload stays), and ValueError when there are none.
         """
 
     def abort(self, key: str, upload_id: str) -> None:
         """Discard the upload and its parts. That it is gone already is no error."""
+
+    def stale_multiparts(self, older_than: datetime) -> Iterator[tuple[str, str, datetime]]:
+        """Yield key, upload id and begin (UTC) of every upload begun before `older_than`.
+
+        Also those of writers and appenders that are at work. The id is good for `abort`, and may
+        be spelled otherwise than the one that `begin` returned: know an upload by its key.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """One request that its holder may make until `expires_at` (UTC), with these very `headers`.
+
+    Content-Length is among them where it counts; browsers and most clients set it by themselves.
+    """
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SignedForm:
+    """A form to POST as multipart/form-data until `expires_at`: `fields`, and `file` after them."""
+
+    url: str
+    fields: dict[str, str]
+    expires_at: datetime
+
+
+@runtime_checkable
+class Presigner(Protocol):
+    """The capability of signing requests that a client sends to the store itself.
+
+    Signing contacts nothing, and equal arguments give equal bytes in every process. A signature
+    holds for `expires_in` seconds, 1 to 604,800, from `signed_at`, which is aware and counts in
+    whole seconds; it ends earlier with temporary credentials that end earlier. It does not use
+    itself up: until then the same request may be made again. ValueError for what no header holds.
+    """
+
+    def presign_get(
+        self,
+        key: str,
+        *,
+        signed_at: datetime,
+        expires_in: int,
+        content_type: str,
+        disposition: str,
+        cache_control: str = "",
+        internal: bool = False,
+    ) -> str:
+        """Return a URL that answers with these headers; `internal` is for a proxy beside us."""
+
+    def presign_put(
+        self, key: str, *, size: int, content_type: str, signed_at: datetime, expires_in: int
+    ) -> SignedRequest:
+        """Sign a PUT of exactly `size` bytes of that type."""
+
+    def presign_post(
+        self,
+        key: str,
+        *,
+        largest: int,
+        content_type: str | None,
+        signed_at: datetime,
+        expires_in: int,
+    ) -> SignedForm:
+        """Sign a form for at most `largest` bytes, of that type or (None) of any."""
+
+    def presign_part(
+        self, key: str, upload_id: str, number: int, *, signed_at: datetime, expires_in: int
+    ) -> SignedRequest:
+        """Sign a PUT of part `number` of a Multipart upload, whose size nothing limits."""
+
+
+@runtime_checkable
+class Filed(Protocol):
+    """The capability of naming the plain file that an object is, for a server that sends files."""
+
+    def filed_at(self, key: str) -> str:
+        """Return where the object's file lies in the storage's folder; nothing is looked up."""
 
 
 State = dict[str, Any]

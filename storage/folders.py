@@ -20,9 +20,9 @@ from storage.keys import validated
 
 _TEMPORARY: Final = ".tmp"
 _UNFINISHED: Final = ".unfinished"
-_OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY
+OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-_FOLDER_MODE: Final = 0o750  # a front server in the same group may read what it is told to send
+FOLDER_MODE: Final = 0o750  # a front server in the same group may read what it is told to send
 _FILE_MODE: Final = 0o640
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FOREIGN: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR})
@@ -104,7 +104,7 @@ class Folders:
                 os.close(folder)
 
     def open_shard(self, shard: str) -> int:
-        return os.open(shard, _OPEN_FOLDER | os.O_NOFOLLOW, dir_fd=self.root())
+        return os.open(shard, OPEN_FOLDER | os.O_NOFOLLOW, dir_fd=self.root())
 
     def _made_shard(self, shard: str) -> int:
         if shard not in self._made:
@@ -117,7 +117,7 @@ class Folders:
 
     def _make_shard(self, shard: str) -> None:
         with suppress(FileExistsError):
-            os.mkdir(shard, _FOLDER_MODE, dir_fd=self.root())
+            os.mkdir(shard, FOLDER_MODE, dir_fd=self.root())
         if self.durable:
             # Also when it was there: who made it may not have come to this line yet.
             os.fsync(self.root())
@@ -140,9 +140,19 @@ class Folders:
     def settle(self, temporary: str, key: str) -> None:
         """Rename the temporary file to where `key` is looked up."""
         with self.place(key, make=True) as (folder, name):
-            os.rename(temporary, name, src_dir_fd=self._temporary_folder(), dst_dir_fd=folder)
-            if self.durable:
-                os.fsync(folder)
+            self.settle_as(temporary, folder, name)
+
+    def settle_as(self, temporary: str, folder: int, name: str) -> None:
+        """Rename the temporary file to `name` in an open folder. Raises OSError."""
+        os.rename(temporary, name, src_dir_fd=self._temporary_folder(), dst_dir_fd=folder)
+        if self.durable:
+            os.fsync(folder)
+
+    def unfinished_names(self) -> list[str]:
+        """Return the names of all that is unfinished, sorted."""
+        with suppress(ObjectNotFound), self._opened(_UNFINISHED, make=False) as folder:
+            return list_names(folder)
+        return []
 
     def root(self) -> int:
         """Return the open root, which is made at the first use when its parent is there."""
@@ -183,7 +193,7 @@ class Folders:
 def list_names(folder: int) -> list[str]:
     """Return the names in `folder`, sorted."""
     # A descriptor of its own: threads that list through one descriptor share its position.
-    own = os.open(".", _OPEN_FOLDER, dir_fd=folder)
+    own = os.open(".", OPEN_FOLDER, dir_fd=folder)
     try:
         return sorted(os.listdir(own))
     finally:
@@ -192,8 +202,8 @@ def list_names(folder: int) -> list[str]:
 
 def _make_folder(parent: int | None, name: str) -> int:
     with suppress(FileExistsError):
-        os.mkdir(name, _FOLDER_MODE, dir_fd=parent)
-    return os.open(name, _OPEN_FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+        os.mkdir(name, FOLDER_MODE, dir_fd=parent)
+    return os.open(name, OPEN_FOLDER | os.O_NOFOLLOW, dir_fd=parent)
 
 
 def _open_root(root: Path, durable: bool) -> int:
@@ -201,7 +211,7 @@ def _open_root(root: Path, durable: bool) -> int:
     try:
         if not os.path.lexists(root):
             _make_root(root, durable)
-        return os.open(root, _OPEN_FOLDER)
+        return os.open(root, OPEN_FOLDER)
     except FileNotFoundError as error:
         raise StorageUnavailable(
             "the storage's folder cannot be made, because the folder above it is missing: "
@@ -213,9 +223,9 @@ def _open_root(root: Path, durable: bool) -> int:
 
 def _make_root(root: Path, durable: bool) -> None:
     with suppress(FileExistsError):
-        os.mkdir(root, _FOLDER_MODE)
+        os.mkdir(root, FOLDER_MODE)
     if durable:
-        parent = os.open(root.parent, _OPEN_FOLDER)
+        parent = os.open(root.parent, OPEN_FOLDER)
         try:
             os.fsync(parent)
         finally:

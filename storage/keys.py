@@ -34,8 +34,13 @@ def new_key() -> str:
     return f"{name[:2]}/{name}"
 
 
+def is_valid(key: str) -> bool:
+    """Say whether `key` is of the form that every backend keeps."""
+    return _KEY.fullmatch(key) is not None
+
+
 def validated(key: str) -> str:
     """Return `key` as it is, or raise InvalidKey."""
-    if not _KEY.fullmatch(key):
+    if not is_valid(key):
         raise InvalidKey("a key is two characters, a slash and up to 64 characters of 0-9 and a-z")
     return key

@@ -14,6 +14,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
+from typing_extensions import Buffer
+
 from storage.base import Appended, ObjectInfo, State
 from storage.counted import Counted
 from storage.errors import IntegrityError, ObjectNotFound, StorageUnavailable
@@ -44,7 +46,6 @@ class LocalResumable:
             try:
                 if describe(key, os.fstat(fd)).size < offset:
                     raise IntegrityError("the unfinished object has lost bytes")
-                os.ftruncate(fd, offset)
                 os.lseek(fd, offset, os.SEEK_SET)
             except BaseException:
                 os.close(fd)
@@ -88,15 +89,24 @@ class LocalResumable:
 
 
 class LocalAppender(FileWriter):
-    """The open, locked file of an unfinished object."""
+    """The open, locked file of an unfinished object.
 
-    __slots__ = ("_folders", "_key", "_offset")
+    What lies beyond the offset is cut off by the first act and not before: who opens late, with a
+    state that another one has gone beyond, may still find that out and leave.
+    """
+
+    __slots__ = ("_cut", "_folders", "_key", "_offset")
 
     def __init__(self, folders: Folders, key: str, fd: int, offset: int) -> None:
         super().__init__(fd)
         self._folders = folders
         self._key = key
         self._offset = offset
+        self._cut = False
+
+    def write(self, data: Buffer, /) -> None:
+        self._cut_off()
+        super().write(data)
 
     def keep(self) -> Appended:
         return Appended(Counted(size=self._make_durable()).state())
@@ -106,6 +116,7 @@ class LocalAppender(FileWriter):
 
     def _make_durable(self) -> int:
         """Fsync the file, and at its beginning its name too, and return its size."""
+        self._cut_off()
         self._take_step()
         with changing:
             if self._folders.durable:
@@ -118,6 +129,13 @@ class LocalAppender(FileWriter):
                 raise ObjectNotFound("the unfinished object was discarded meanwhile")
             self._close()
         return found.st_size
+
+    def _cut_off(self) -> None:
+        if not self._cut:
+            self._take_step()
+            with changing:
+                os.ftruncate(self._fd, self._offset)
+            self._usable = self._cut = True
 
     def __enter__(self) -> Self:
         return self
@@ -132,7 +150,7 @@ class LocalAppender(FileWriter):
         """Give back the room of what was not kept; that it is dropped at the next append counts."""
         self._usable = False
         with suppress(OSError):
-            if self._fd >= 0:
+            if self._fd >= 0 and self._cut:
                 os.ftruncate(self._fd, self._offset)
             self._close()
 

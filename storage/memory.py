@@ -6,27 +6,42 @@ It keeps whole objects in memory, so the contract's promise of constant memory i
 import hashlib
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import BinaryIO, Self
 
 from typing_extensions import Buffer
 
-from storage.base import CHUNK_SIZE, Appended, ObjectInfo, State
+from storage.base import CHUNK_SIZE, Appended, ObjectInfo, Part, State
 from storage.counted import Counted
 from storage.errors import IntegrityError, ObjectNotFound, StorageUnavailable
-from storage.keys import validated
+from storage.keys import random_name, validated
+from storage.numbered import MAXIMUM_PARTS, pieces_of, require_number, require_order
 from storage.selftest import prove
+
+
+@dataclass(slots=True)
+class MemoryUpload:
+    """The parts of one upload by number, and when it began."""
+
+    begun: datetime
+    parts: dict[int, tuple[Part, bytes]] = field(default_factory=dict)
 
 
 class MemoryStorage:
     """A dictionary of objects behind a lock."""
+
+    minimum_part_size = 1
+    maximum_parts = MAXIMUM_PARTS
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._objects: dict[str, tuple[ObjectInfo, bytes]] = {}
         self._unfinished: dict[str, bytes] = {}
         self._appending: set[str] = set()
+        self._uploads: dict[tuple[str, str], MemoryUpload] = {}
+        self._made: dict[tuple[str, str], ObjectInfo] = {}
 
     def create(self, key: str, *, content_type: str = "application/octet-stream") -> "MemoryWriter":
         return MemoryWriter(self, validated(key))
@@ -49,9 +64,12 @@ class MemoryStorage:
         with self._lock:
             self._objects.pop(validated(key), None)
 
-    def copy(self, source: str, target: str) -> ObjectInfo:
+    def copy(self, source: str, target: str, *, etag: str | None = None) -> ObjectInfo:
         validated(target)
-        return self.put(target, self._find(source)[1])
+        info, content = self._find(source)
+        if etag not in (None, info.etag):
+            raise IntegrityError("another object is stored there than the one to be copied")
+        return self.put(target, content)
 
     def check(self) -> None:
         prove(self, large=2 * CHUNK_SIZE + 1)
@@ -88,6 +106,68 @@ class MemoryStorage:
     def discard(self, key: str, state: State) -> None:
         with self._lock:
             self._unfinished.pop(key, None)
+
+    def begin(self, key: str, *, content_type: str = "application/octet-stream") -> str:
+        upload_id = random_name()
+        with self._lock:
+            self._uploads[validated(key), upload_id] = MemoryUpload(datetime.now(UTC))
+        return upload_id
+
+    def put_part(self, key: str, upload_id: str, number: int, data: bytes | BinaryIO) -> Part:
+        require_number(number)
+        content = b"".join(pieces_of(data))
+        part = Part(number, hashlib.md5(content, usedforsecurity=False).hexdigest(), len(content))
+        with self._lock:
+            self._upload(key, upload_id).parts[number] = (part, content)
+        return part
+
+    def copy_part(
+        self, key: str, upload_id: str, number: int, source: str, start: int, stop: int
+    ) -> Part:
+        if not 0 <= start < stop:
+            raise ValueError("a copied part has at least one byte")
+        content = self._find(source)[1][start:stop]
+        if len(content) != stop - start:
+            raise IntegrityError("the object to copy from has no bytes in that range")
+        return self.put_part(key, upload_id, number, content)
+
+    def list_parts(self, key: str, upload_id: str) -> list[Part]:
+        with self._lock:
+            stored = self._upload(key, upload_id).parts
+            return [stored[number][0] for number in sorted(stored)]
+
+    def complete(self, key: str, upload_id: str, parts: list[Part]) -> ObjectInfo:
+        require_order(parts)
+        with self._lock:
+            made = self._made.get((key, upload_id))
+            stored = {} if made else self._upload(key, upload_id).parts
+        if made:
+            if self.stat(key) != made:
+                raise ObjectNotFound("there is no such upload")
+            return made
+        if any(part != stored.get(part.number, (None,))[0] for part in parts):
+            raise IntegrityError("a part of the upload is missing, or another one by now")
+        info = self.put(key, b"".join(stored[part.number][1] for part in parts))
+        with self._lock:
+            self._made[key, upload_id] = info
+            self._uploads.pop((key, upload_id), None)
+        return info
+
+    def abort(self, key: str, upload_id: str) -> None:
+        with self._lock:
+            self._uploads.pop((validated(key), upload_id), None)
+
+    def stale_multiparts(self, older_than: datetime) -> Iterator[tuple[str, str, datetime]]:
+        with self._lock:
+            uploads = sorted(self._uploads.items(), key=lambda item: item[0])
+        for (key, upload_id), upload in uploads:
+            if upload.begun < older_than:
+                yield key, upload_id, upload.begun
+
+    def _upload(self, key: str, upload_id: str) -> MemoryUpload:
+        if (validated(key), upload_id) not in self._uploads:
+            raise ObjectNotFound("there is no such upload")
+        return self._uploads[key, upload_id]
 
     def keep(self, key: str, content: bytes) -> None:
         """Make `content` what is there of an unfinished object."""

@@ -21,12 +21,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from storage.base import Appender, Body, ObjectInfo, State, Writer
 from storage.errors import (
     IntegrityError,
-    InvalidKey,
     ObjectNotFound,
     StorageError,
     StorageUnavailable,
 )
-from storage.keys import random_name, validated
+from storage.keys import is_valid, random_name, validated
 from storage.multipart import Means, PartWriter
 from storage.parts import PROCESS_BUDGET, Budget, size_of
 from storage.s3_answers import (
@@ -41,9 +40,10 @@ from storage.s3_answers import (
 from storage.s3_body import Stream, StreamedBody
 from storage.s3_check import prove
 from storage.s3_connection import Connection
-from storage.s3_errors import RangeBeyondEnd
+from storage.s3_errors import ObjectChanged, RangeBeyondEnd
 from storage.s3_multipart import COPIED_AT_ONCE, S3Multipart
 from storage.s3_options import S3Options
+from storage.s3_presign import S3Presigner
 from storage.s3_resumable import S3Resumable
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ PUTS_AT_ONCE = 16
 them so slow that none is answered in time."""
 
 
-class S3Storage(S3Multipart):
-    """A bucket, or a folder of one. Implements Storage, Multipart and Resumable."""
+class S3Storage(S3Multipart, S3Presigner):
+    """A bucket, or a folder of one. Implements Storage, Multipart, Resumable and Presigner."""
 
     def __init__(
         self,
@@ -70,9 +70,9 @@ class S3Storage(S3Multipart):
         if (access_key_id is None) != (secret_access_key is None):
             raise ValueError("an access key id and its secret are given together or not at all")
         self._connection = Connection(options, access_key_id, secret_access_key)
-        super().__init__(self._connection)
+        S3Multipart.__init__(self, self._connection)
+        S3Presigner.__init__(self, self._connection, public_endpoint)
         self.options = options
-        self.public_endpoint = public_endpoint
         self._scratch = scratch
         self._budget = budget
         self._puts = BoundedSemaphore(PUTS_AT_ONCE)
@@ -147,7 +147,7 @@ class S3Storage(S3Multipart):
         folder, last = self.options.prefix, ""
         for entry in self._connection.listed(folder + prefix):
             key = entry["Key"].removeprefix(folder)
-            if not (key.startswith(prefix) and _is_valid(key)):
+            if not (key.startswith(prefix) and is_valid(key)):
                 continue
             if key <= last:
                 raise StorageError(f"{self.options} lists objects out of order")
@@ -161,8 +161,13 @@ class S3Storage(S3Multipart):
         with suppress(ObjectNotFound), self._connection.errors():
             self._connection.client.delete_object(**at)
 
-    def copy(self, source: str, target: str) -> ObjectInfo:
-        return self.copy_as(source, target)
+    def copy(self, source: str, target: str, *, etag: str | None = None) -> ObjectInfo:
+        try:
+            return self.copy_as(source, target, etag=etag)
+        except ObjectChanged as exc:
+            if etag is None:
+                raise
+            raise IntegrityError(str(exc)) from exc
 
     def copy_as(
         self,
@@ -172,10 +177,13 @@ class S3Storage(S3Multipart):
         content_type: str | None = None,
         token: str | None = None,
         size: int | None = None,
+        etag: str | None = None,
     ) -> ObjectInfo:
-        """Copy with another type, under a write's `token`, and only if there are `size` bytes."""
+        """Copy with another type, under a write's `token`, and only what has `size` and `etag`."""
         at = self._connection.at(target)
         head = self._connection.head(source)
+        if etag not in (None, plain(head["ETag"])):
+            raise IntegrityError(f"{self.options} holds another object than the one to be copied")
         found = head["ContentLength"]
         if size not in (None, found):
             raise IntegrityError(f"{self.options} holds {found} bytes of an object of {size}")
@@ -247,10 +255,3 @@ class S3Storage(S3Multipart):
             answer["Body"].close()
             raise StorageUnavailable("the object changed while it was read")
         return answer["Body"]
-
-
-def _is_valid(key: str) -> bool:
-    try:
-        return bool(validated(key))
-    except InvalidKey:
-        return False

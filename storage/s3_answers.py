@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 TOKEN: Final = "holdall-write"
 """The metadata in which an object carries the token of the write that made it."""
 TOKEN_LENGTH: Final = len(random_name())
+_STORE_ID: Final = re.compile(r"(?!\.+\Z)[A-Za-z0-9._~=+-]{1,1024}", re.ASCII)
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+)", re.ASCII)
 
 
@@ -59,7 +60,12 @@ def content_range(text: str | None, size: int) -> tuple[int, int]:
 
 
 def store_id(upload_id: str) -> str:
-    """Take our token off an upload's id; an id too short for one belongs to no upload."""
-    if len(upload_id) <= TOKEN_LENGTH:
+    """Take our token off an upload's id; one that no store has made belongs to no upload."""
+    if not _STORE_ID.fullmatch(upload_id, TOKEN_LENGTH):
         raise ObjectNotFound("there is no such upload")
     return upload_id[TOKEN_LENGTH:]
+
+
+def foreign_id(upload_id: str) -> str:
+    """Make an id like ours of a store's, with a token that no write has."""
+    return "0" * TOKEN_LENGTH + upload_id

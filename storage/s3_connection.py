@@ -1,7 +1,7 @@
 """The connection to an S3 store: one bucket's client, and the SDK's errors put into ours.
 
-The only module that knows boto3 and botocore, apart from the types of answers. Knows nothing of
-what the objects are for.
+The only module that knows boto3 and botocore, apart from the types of answers and the signers of
+`storage.s3_presign`. Knows nothing of what the objects are for.
 """
 
 import os
@@ -35,6 +35,7 @@ from storage.s3_options import S3Options
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials, ReadOnlyCredentials
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef, ObjectTypeDef
 
@@ -50,6 +51,7 @@ class _Live:
     pid: int
     client: "S3Client"
     executor: ThreadPoolExecutor
+    credentials: "Credentials | None"
 
 
 class Connection:
@@ -70,6 +72,13 @@ class Connection:
     @property
     def executor(self) -> ThreadPoolExecutor:
         return self._connected().executor
+
+    @property
+    def credentials(self) -> "ReadOnlyCredentials":
+        with self.errors():
+            if (credentials := self._connected().credentials) is None:
+                raise NoCredentialsError
+            return credentials.get_frozen_credentials()
 
     def close(self) -> None:
         with self._lock:
@@ -155,22 +164,19 @@ class Connection:
             return live
         with self._lock, self.errors():
             if self._live is None or self._live.pid != os.getpid():
-                client = _make_client(self.options, *self._keys)
+                session = boto3.session.Session(*self._keys)
+                client = _make_client(session, self.options)
                 pool = ThreadPoolExecutor(_SENDING_THREADS, "s3-parts")
-                self._live = _Live(os.getpid(), client, pool)
+                self._live = _Live(os.getpid(), client, pool, session.get_credentials())
             return self._live
 
 
-def _make_client(
-    options: S3Options, access_key_id: str | None, secret_access_key: str | None
-) -> "S3Client":
+def _make_client(session: boto3.session.Session, options: S3Options) -> "S3Client":
     checksums: Any = options.checksums
-    client = boto3.session.Session().client(
+    client = session.client(
         "s3",
         endpoint_url=options.endpoint,
         region_name=options.region,
-        aws_access_key_id=access_key_id,
-        aws_secret_access_key=secret_access_key,
         verify=str(options.ca_bundle) if options.ca_bundle else None,
         config=Config(
             signature_version="s3v4",

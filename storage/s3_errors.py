@@ -19,6 +19,10 @@ class RangeBeyondEnd(StorageError):
     """A range begins at or after the object's end (RFC 9110 §15.5.17)."""
 
 
+class ObjectChanged(StorageUnavailable):
+    """Another object is there than the one that a condition names (RFC 9110 §15.5.13)."""
+
+
 _CREDENTIALS: Final = "refuses the credentials ({code}): check the access key id and its secret"
 _REGION: Final = "wants another region or endpoint ({code}): check both in the URL"
 _CHANGED: Final = "received other bytes than were sent ({code})"
@@ -66,7 +70,7 @@ _CODES: Final[dict[str, tuple[type[StorageError], str]]] = {
     "XRGWQuotaExceeded": (StorageFull, _FULL),
     "EntityTooLarge": (StorageError, "takes no object or part of that size ({code})"),
     "InvalidRange": (RangeBeyondEnd, "has no bytes in that range"),
-    "PreconditionFailed": (StorageUnavailable, "has another object there than a moment ago"),
+    "PreconditionFailed": (ObjectChanged, "has another object there than a moment ago"),
 }
 
 _STATUSES: Final[dict[int, tuple[type[StorageError], str]]] = {

@@ -6,6 +6,7 @@ bucket's client and the store's answers; the SDK and its errors are the bucket's
 """
 
 import io
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -13,19 +14,32 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, TypedDict
 
 from storage.base import ObjectInfo, Part
 from storage.errors import IntegrityError, ObjectNotFound, StorageError
-from storage.keys import random_name
+from storage.keys import is_valid, random_name
 from storage.multipart import InFlight
+from storage.numbered import MAXIMUM_PARTS, require_number, require_order
 from storage.parts import rewindable, size_of
-from storage.s3_answers import TOKEN, TOKEN_LENGTH, described, plain, range_header, store_id
+from storage.s3_answers import (
+    TOKEN,
+    TOKEN_LENGTH,
+    described,
+    foreign_id,
+    in_utc,
+    plain,
+    range_header,
+    store_id,
+)
 from storage.s3_options import MINIMUM_PART_SIZE, S3Options
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, HeadObjectOutputTypeDef
+    from mypy_boto3_s3.type_defs import (
+        CompletedPartTypeDef,
+        HeadObjectOutputTypeDef,
+        MultipartUploadTypeDef,
+    )
 
-MAXIMUM_PARTS: Final = 10_000
 COPIED_AT_ONCE: Final = 64 * 1024 * 1024
 """How many bytes one request copies: few enough that the store answers before a timeout."""
 
@@ -93,7 +107,7 @@ class S3Multipart:
             answer = self._bucket.client.upload_part(
                 **self._bucket.at(key),
                 UploadId=store_id(upload_id),
-                PartNumber=number,
+                PartNumber=require_number(number),
                 Body=body,
             )
         return Part(number, plain(answer["ETag"]), size)
@@ -123,8 +137,7 @@ class S3Multipart:
 
     def complete(self, key: str, upload_id: str, parts: list[Part]) -> ObjectInfo:
         at, upload = self._bucket.at(key), store_id(upload_id)
-        if not parts:
-            raise ValueError("an upload is completed from at least one part")
+        require_order(parts)
         listed: list[CompletedPartTypeDef] = [
             {"PartNumber": part.number, "ETag": f'"{part.etag}"'} for part in parts
         ]
@@ -147,15 +160,36 @@ class S3Multipart:
 
     def abort_all(self, key: str) -> None:
         """Discard every unfinished upload to `key`, whoever began it."""
-        at = self._bucket.at(key)
-        with self._bucket.errors():
-            answer = self._bucket.client.list_multipart_uploads(
-                Bucket=at["Bucket"], Prefix=at["Key"]
-            )
-        for upload in answer.get("Uploads", []):
-            if upload["Key"] == at["Key"]:
-                with suppress(ObjectNotFound), self._bucket.errors():
-                    self._bucket.client.abort_multipart_upload(**at, UploadId=upload["UploadId"])
+        name = self._bucket.at(key)["Key"]
+        for upload in self._uploads(name):
+            if upload["Key"] == name:
+                self.abort(key, foreign_id(upload["UploadId"]))
+
+    def stale_multiparts(self, older_than: datetime) -> Iterator[tuple[str, str, datetime]]:
+        """Yield the uploads with ids that hold no token, since the store does not show it."""
+        folder = self._bucket.options.prefix
+        for upload in self._uploads(folder):
+            key, begun = upload["Key"].removeprefix(folder), in_utc(upload["Initiated"])
+            if begun < older_than and is_valid(key):
+                yield key, foreign_id(upload["UploadId"]), begun
+
+    def _uploads(self, prefix: str) -> Iterator["MultipartUploadTypeDef"]:
+        """Yield the unfinished uploads to names that begin with `prefix`, a page at a time."""
+        further: dict[str, Any] = {}
+        while True:
+            with self._bucket.errors():
+                page = self._bucket.client.list_multipart_uploads(
+                    Bucket=self._bucket.options.bucket, Prefix=prefix, **further
+                )
+            yield from page.get("Uploads", [])
+            if not page.get("IsTruncated"):
+                return
+            # SeaweedFS names the upload to go on after, and no key.
+            marks = (page.get("NextKeyMarker"), page.get("NextUploadIdMarker"))
+            names = ("KeyMarker", "UploadIdMarker")
+            last, further = further, {n: mark for n, mark in zip(names, marks, strict=True) if mark}
+            if further in ({}, last):
+                raise StorageError(f"{self._bucket.options} does not list its uploads to the end")
 
     def written_as(self, key: str, token: str, size: int) -> ObjectInfo:
         """Describe the object that the write with `token` made.
@@ -237,7 +271,7 @@ class S3Multipart:
             answer = self._bucket.client.upload_part_copy(
                 **self._bucket.at(key),
                 UploadId=store_id(upload_id),
-                PartNumber=number,
+                PartNumber=require_number(number),
                 CopySource=self._bucket.path(source),
                 CopySourceRange=range_header(start, stop),
                 **only,

@@ -106,7 +106,8 @@ def _seconds(text: str) -> float:
     return float(text)
 
 
-def _endpoint(text: str) -> str:
+def read_endpoint(text: str) -> str:
+    """Check the address of a store; raise ValueError for one that cannot be."""
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("an address such as http://host:9000 is needed")
@@ -136,7 +137,7 @@ def _checksums(text: str) -> str:
 
 
 _READERS: Final[dict[str, Callable[[str], Any]]] = {
-    "endpoint": _endpoint,
+    "endpoint": read_endpoint,
     "region": _region,
     "path_style": _boolean,
     "create_bucket": _boolean,

@@ -48,6 +48,7 @@ class Bucket:
         *,
         budget: Budget = PROCESS_BUDGET,
         secret_access_key: str | None = None,
+        public_endpoint: str | None = None,
         **parameters: object,
     ) -> S3Storage:
         """Open a storage on the bucket, with small parts and any parameters of its URL."""
@@ -56,6 +57,7 @@ class Bucket:
             scratch=self.scratch,
             access_key_id=self.server.access_key_id,
             secret_access_key=secret_access_key or self.server.secret_access_key,
+            public_endpoint=public_endpoint,
             budget=budget,
         )
         self._opened.append(storage)

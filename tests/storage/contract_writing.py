@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 
 from storage.base import Storage
-from storage.errors import InvalidKey, ObjectNotFound, StorageError
+from storage.errors import IntegrityError, InvalidKey, ObjectNotFound, StorageError
 from storage.keys import new_key, random_name
 from tests.storage.material import (
     INVALID_KEYS,
@@ -203,6 +203,25 @@ class WritingContract:
         put(storage, target, b"old, and longer")
         storage.copy(source, target)
         assert get(storage, target) == get(storage, source) == b"new"
+
+    @pytest.mark.parametrize("size", [9, 70 * MIB])
+    def test_only_the_version_that_was_looked_at_is_copied(
+        self, storage: Storage, size: int
+    ) -> None:
+        source, target = new_key(), new_key()
+        seen = put_all(storage, source, cut(content_of(size), MIB))
+        assert storage.copy(source, target, etag=seen.etag).size == size
+        assert get(storage, target, 0, 9) == content_of(size)[:9]
+        put(storage, source, b"swapped, ", b"later")
+        for untouched in (target, new_key()):
+            with pytest.raises(IntegrityError):
+                storage.copy(source, untouched, etag=seen.etag)
+        assert is_absent(storage, untouched)
+        assert storage.stat(target).size == size
+        storage.delete(source)
+        with pytest.raises(ObjectNotFound):
+            storage.copy(source, target, etag=seen.etag)
+        storage.delete(target)
 
     def test_a_copy_of_nothing_changes_nothing(self, storage: Storage) -> None:
         target = new_key()

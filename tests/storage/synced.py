@@ -68,8 +68,8 @@ class SyncedStorage:
     def delete(self, key: str) -> None:
         self._loop.run(self._storage.delete(key))
 
-    def copy(self, source: str, target: str) -> ObjectInfo:
-        return self._loop.run(self._storage.copy(source, target))
+    def copy(self, source: str, target: str, *, etag: str | None = None) -> ObjectInfo:
+        return self._loop.run(self._storage.copy(source, target, etag=etag))
 
     def check(self) -> None:
         self._loop.run(self._storage.check())

@@ -13,7 +13,8 @@ import pytest
 
 from storage.aio import AsyncStorage
 from storage.errors import ObjectNotFound
-from storage.local import LocalBody, LocalStorage, LocalWriter
+from storage.local import LocalStorage
+from storage.local_files import LocalBody, LocalWriter
 from storage.memory import MemoryStorage
 from tests.storage.material import MIB, content_of, put
 

@@ -130,6 +130,32 @@ def test_two_appends_of_one_process_are_two_as_well(upload: Upload, storage: Loc
         storage.append(KEY, upload.state, 0).__exit__(None, None, None)
 
 
+def test_who_comes_late_cuts_off_nothing_before_it_writes(
+    upload: Upload, storage: LocalStorage, root: Path
+) -> None:
+    """A process that slept may open with a state that another one has gone beyond."""
+    upload.append(b"one, ")
+    late = upload.state
+    upload.append(b"two, ")
+    with storage.append(KEY, late, 5):
+        assert (root / UNFINISHED).read_bytes() == b"one, two, "
+    assert (root / UNFINISHED).read_bytes() == b"one, two, "
+    upload.complete(b"three")
+    assert get(storage, KEY) == b"one, two, three"
+
+
+@pytest.mark.parametrize("pieces", [[], [b""], [b"2"]])
+def test_what_was_never_kept_is_cut_off_when_bytes_are_kept(
+    upload: Upload, storage: LocalStorage, pieces: list[bytes]
+) -> None:
+    upload.append(b"one, ")
+    with storage.append(KEY, upload.state, 5) as appender:
+        appender.write(b"lost with its state")
+        appender.keep()
+    upload.complete(*pieces)
+    assert get(storage, KEY) == b"one, " + b"".join(pieces)
+
+
 def test_an_object_is_not_finished_while_someone_appends(
     upload: Upload, storage: LocalStorage
 ) -> None:

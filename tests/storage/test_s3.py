@@ -306,3 +306,20 @@ def test_check_names_stored_chunk_framing_and_cleans_up(bucket: Bucket) -> None:
         with pytest.raises(IntegrityError, match="chunk framing"):
             storage.check()
     assert (bucket.names(), bucket.unfinished()) == ([], [])
+
+
+def test_an_object_swapped_in_the_middle_of_a_copy_is_not_copied(bucket: Bucket) -> None:
+    storage, source, target = bucket.storage(), new_key(), new_key()
+    store(storage, source, b"inspected")
+    seen = storage.stat(source)
+
+    def swap(**_: object) -> None:
+        bucket.client.put_object(Bucket=bucket.name, Key=source, Body=b"malicious")
+
+    storage._connection.client.meta.events.register("before-call.s3.CopyObject", swap)
+    with pytest.raises(IntegrityError):
+        storage.copy(source, target, etag=seen.etag)
+    store(storage, source, b"another")
+    with pytest.raises(StorageUnavailable):
+        storage.copy(source, target)
+    assert bucket.names() == [source]
