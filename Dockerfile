@@ -18,7 +18,8 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     DATA_DIR=/app/data \
     HOST=0.0.0.0 \
-    FLASK_RUN_PORT=5000
+    FLASK_RUN_PORT=5000 \
+    FLASK_APP=/app/app.py
 USER 10001:10001
 VOLUME /app/data
 EXPOSE 5000

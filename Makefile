@@ -15,7 +15,7 @@ PYTHON = $(or $(shell $(FIND_PYTHON)),$(error Holdall needs Python 3.11 or later
 	Install python3.11 or python3.12, or name one: make PYTHON=/path/to/python3))
 
 .DEFAULT_GOAL := help
-.PHONY: help run loopback-only test fmt fmt-check lint type pytest clients bench lock clean
+.PHONY: help run flask loopback-only test fmt fmt-check lint type pytest clients bench lock clean
 
 help: ## Show what each target does
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +23,10 @@ help: ## Show what each target does
 run: loopback-only $(RUN_STAMP) ## Serve on 127.0.0.1:5000, data in ./data, open to all on this machine
 	@export HOST="$${HOST:-127.0.0.1}" DATA_DIR="$${DATA_DIR:-./data}" AUTH_MODE="$${AUTH_MODE:-open}"; \
 	exec $(PY) -m config $(PY) -m gunicorn --config gunicorn.conf.py app:app
+
+flask: $(RUN_STAMP) ## Run a command on the data of make run: make flask ARGS="keys list"
+	@export HOST="$${HOST:-127.0.0.1}" DATA_DIR="$${DATA_DIR:-./data}" AUTH_MODE="$${AUTH_MODE:-open}"; \
+	FLASK_SKIP_DOTENV=1 exec $(PY) -m flask --app app $(ARGS)
 
 loopback-only:
 	@case "$${AUTH_MODE:-open} $${HOST:-127.0.0.1}" in \

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Coroutine
+import re
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,27 +17,51 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 import routes
+from cli.collections import collections
+from cli.doctor import doctor
+from cli.fsck import fsck
+from cli.keys import keys as keys_group
+from cli.loading import loaded
 from config import ConfigurationError, Settings, load_settings
 from config.secrets import secret_in
 from models import db
 from services import cors
+from services.collections import Collections
 from services.database import Database, engine_options, prepare_engine, upgrade_lock
+from services.direct import Direct
+from services.direct_confirm import Confirming
+from services.direct_leftovers import Leftovers
+from services.direct_receipt import Receipt
+from services.direct_rows import Rows
+from services.direct_urls import OwnUrls
 from services.expiry import Expiry
+from services.failures import Failures
 from services.files import Files
+from services.hashing import Hashing
 from services.ingest import Ingest
+from services.keys import Keys
+from services.links import Links
 from services.listing import Listing
+from services.locks import Locks
 from services.loop import EventLoop
 from services.mimetype import Sniffer
 from services.policy import Limits, Policies
 from services.probes import Probes
 from services.publishing import Publishing
+from services.quotas import Quotas
+from services.renaming import Renaming
 from services.resumable import Uploads
+from services.usage import Usages
+from services.used_links import UsedLinks
+from services.ways import Ways
 from storage import Storages, open_storage
 from storage.aio import AsyncStorage
 from storage.base import Storage
 from storage.errors import StorageError, StorageFull
-from views import body, errors, observing, schemas, tus
+from views import body, direct, errors, observing, schemas, sites, tus
 from views.current import EXTENSION, Services
+from views.direct_link import LinkInPath
+from views.documentation import SECURITY
 from views.front import DeliveryFront
 from views.json_body import StrictRequest
 from views.proxies import TrustedProxies
@@ -58,6 +83,7 @@ class Holdall(OpenAPI):
             info=Info(title="Holdall", version=VERSION),
             static_folder=None,
             doc_ui=False,
+            security_schemes=SECURITY,
             validation_error_status=400,
             validation_error_model=schemas.Error,
             validation_error_callback=errors.invalid_parameters,
@@ -76,6 +102,7 @@ class Holdall(OpenAPI):
         """Begin what goes on beside requests; a server calls it in each worker, after the fork."""
         services: Services = self.extensions[EXTENSION]
         services.expiry.start()
+        services.hashing.start()
 
 
 def create_app(settings: Settings | None = None) -> Holdall:
@@ -86,18 +113,26 @@ def create_app(settings: Settings | None = None) -> Holdall:
     settings = settings or load_settings()
     _make_folders(settings)
     app = Holdall(EventLoop())
-    app.config["SECRET_KEY"] = _secret(settings)
+    secrets = _secrets(settings)
+    app.config["SECRET_KEY"], app.config["SECRET_KEY_FALLBACKS"] = secrets[0], secrets[1:]
     app.url_map.merge_slashes = False  # a redirect would go to whatever host the request names
     app.json.sort_keys = False  # type: ignore[attr-defined]
     database = _open_database(app, settings)
     storages = open_storages(settings)
-    app.extensions[EXTENSION] = _services(settings, database, storages, app._loop)
+    app.extensions[EXTENSION] = _services(settings, secrets, database, storages, app._loop)
     errors.register(app)
     observing.register(app)
+    sites.register(app, settings)
     body.register(app)
     tus.register(app)
+    direct.register(app)
     routes.register(app)
+    app.cli.add_command(collections)
+    app.cli.add_command(doctor)
+    app.cli.add_command(fsck)
+    app.cli.add_command(keys_group)
     _allow_origins(app, settings)
+    app.wsgi_app = LinkInPath(app.wsgi_app)  # type: ignore[method-assign]
     app.wsgi_app = DeliveryFront(app.wsgi_app, app.extensions[EXTENSION])  # type: ignore[method-assign]
     if settings.trusted_proxies:
         app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
@@ -146,7 +181,11 @@ def open_storages(settings: Settings) -> Storages:
 
 
 def _services(
-    settings: Settings, database: Database, storages: dict[str, Storage], loop: EventLoop
+    settings: Settings,
+    secrets: Sequence[str],
+    database: Database,
+    storages: dict[str, Storage],
+    loop: EventLoop,
 ) -> Services:
     limits = Limits(
         max_size=settings.max_upload_size,
@@ -155,9 +194,12 @@ def _services(
         default_backend=settings.storage_backend,
     )
     policies = Policies(database, limits)
-    ingest = Ingest(policies, storages, Sniffer())
-    publishing = Publishing(database)
-    files = Files(database, storages)
+    keys = Keys(database, Failures(database))
+    quotas = Quotas(database)
+    sniffer = Sniffer()
+    ingest = Ingest(policies, storages, sniffer, UsedLinks(database), quotas)
+    publishing = Publishing(database, policies)
+    files = Files(database, storages, Renaming(policies, storages, sniffer))
     uploads = Uploads(
         database,
         policies,
@@ -165,8 +207,29 @@ def _services(
         ingest,
         publishing,
         files,
+        quotas,
         expires_in=timedelta(seconds=settings.upload_expires_in),
     )
+    rows = Rows(
+        database,
+        policies,
+        storages,
+        quotas,
+        expires_in=timedelta(seconds=settings.upload_expires_in),
+    )
+    own_urls = OwnUrls(secrets)
+    direct = Direct(
+        rows,
+        Locks(database),
+        Confirming(rows, storages, sniffer, publishing),
+        storages,
+        ingest,
+        files,
+        quotas,
+        own_urls,
+    )
+    interval = settings.sweep_interval
+    leftovers = Leftovers(database, storages)
     return Services(
         settings=settings,
         storages=storages,
@@ -175,8 +238,23 @@ def _services(
         publishing=publishing,
         files=files,
         uploads=uploads,
-        expiry=Expiry(database, uploads, interval=settings.sweep_interval),
+        direct=direct,
+        receipt=Receipt(rows, storages),
+        own_urls=own_urls,
+        expiry=Expiry(database, uploads, direct, leftovers, files, interval=interval),
+        hashing=Hashing(database, storages, interval=interval),
         listing=Listing(database),
+        keys=keys,
+        collections=Collections(database, storages),
+        usages=Usages(database),
+        links=Links(
+            secrets,
+            files,
+            ingest,
+            is_active=keys.is_active,
+            keyless=settings.auth_mode == "open",
+        ),
+        ways=Ways(storages),
         probes=Probes(
             database, {name: AsyncStorage(storage) for name, storage in storages.items()}
         ),
@@ -193,10 +271,11 @@ def _make_folders(settings: Settings) -> None:
         raise ConfigurationError(["DATA_DIR: is not writable"])
 
 
-def _secret(settings: Settings) -> str:
-    """Return the secret that was set, or the one that this DATA_DIR has."""
+def _secrets(settings: Settings) -> list[str]:
+    """Return the secret that was set, or the one that this DATA_DIR has, and then earlier ones."""
+    earlier = [secret.get_secret_value() for secret in settings.secret_key_fallbacks]
     try:
-        return settings.secret_key.get_secret_value() or secret_in(settings.data_dir)
+        return [settings.secret_key.get_secret_value() or secret_in(settings.data_dir), *earlier]
     except OSError as error:
         reason = f"DATA_DIR: its secret_key cannot be used: {error.strerror}"
         raise ConfigurationError([reason]) from error
@@ -231,7 +310,7 @@ def _allow_origins(app: Holdall, settings: Settings) -> None:
         return
     CORS(
         app,
-        resources={r"/api/.*": {"origins": list(settings.cors_origins)}},
+        resources={r"/api/.*": {"origins": [_exactly(each) for each in settings.cors_origins]}},
         methods=list(cors.ALLOWED_METHODS),
         allow_headers=list(cors.ALLOWED_HEADERS),
         expose_headers=list(cors.EXPOSED_HEADERS),
@@ -240,6 +319,11 @@ def _allow_origins(app: Holdall, settings: Settings) -> None:
     )
     if "*" not in settings.cors_origins:
         app.after_request(_vary_by_origin)
+
+
+def _exactly(origin: str) -> str | re.Pattern[str]:
+    """Have Flask-CORS match an origin as it stands: `[` or `*` in a string make it a pattern."""
+    return origin if origin == "*" else re.compile(re.escape(origin) + r"\Z")
 
 
 def _vary_by_origin(response: Response) -> Response:
@@ -252,5 +336,5 @@ def _vary_by_origin(response: Response) -> Response:
 def __getattr__(name: str) -> Any:
     """Make the WSGI application when a server first asks this module for `app`."""
     if name == "app":
-        return globals().setdefault("app", create_app())
+        return globals().setdefault("app", loaded(create_app))
     raise AttributeError(name)

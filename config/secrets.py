@@ -11,7 +11,7 @@ from pathlib import Path
 _SHORTEST = 32
 _KNOWN = ("change", "secret", "example", "password", "default", "your-", "xxxx", "1234")
 _FROM_FILES = re.compile(
-    r"(SECRET_KEY|DATABASE_URL|METRICS_TOKEN|STORAGE_\w+_(ACCESS_KEY_ID|SECRET_ACCESS_KEY))_FILE"
+    r"(SECRET_KEY|SECRET_KEY_FALLBACKS|DATABASE_URL|METRICS_TOKEN|STORAGE_\w+_(ACCESS_KEY_ID|SECRET_ACCESS_KEY))_FILE"
 )
 
 
@@ -31,6 +31,11 @@ def with_secret_files(environ: Mapping[str, str]) -> tuple[dict[str, str], list[
         except ValueError:
             problems.append(f"{variable}: the file is not text")
     return values, problems
+
+
+def separate_secrets(value: str) -> list[str]:
+    """Return the secrets that `value` has between commas and line ends."""
+    return [secret.strip() for secret in re.split(r"[,\r\n]", value) if secret.strip()]
 
 
 def secret_problem(secret: str) -> str | None:

@@ -31,9 +31,12 @@ from pydantic_settings import (
 )
 
 from config.backends import BackendSettings, read_backends
-from config.secrets import secret_problem, with_secret_files
+from config.secrets import secret_problem, separate_secrets, with_secret_files
 
 _SQLITE_IN_MEMORY = re.compile(r"sqlite[^:]*:(/{0,3}$|.*(:memory:|mode=memory))")
+_ORIGIN = re.compile(
+    r"https?://(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.ASCII
+)
 Source = PydanticBaseSettingsSource
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -53,7 +56,13 @@ def _split(value: object) -> object:
     return value
 
 
+def _split_secrets(value: object) -> object:
+    """Split secrets as they stand in a variable or in a file."""
+    return separate_secrets(value) if isinstance(value, str) else value
+
+
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_secrets)]
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_split)]
 
 
@@ -80,6 +89,9 @@ class Settings(BaseSettings):
     )
     secret_key: SecretStr = Field(
         SecretStr(""), description="Signs links and sessions: 32 characters or more."
+    )
+    secret_key_fallbacks: Secrets = Field(
+        (), description="Earlier secrets, comma-separated: links that they signed live on."
     )
     public_url: str = Field(
         "", description="What clients reach the service as, for absolute links."
@@ -109,6 +121,15 @@ class Settings(BaseSettings):
     )
     sweep_interval: float = Field(
         60.0, ge=1, le=86_400, description="Seconds between two looks for expired uploads."
+    )
+    gc_interval: float = Field(
+        600.0, ge=1, le=86_400, description="Seconds between two looks for what crashes left."
+    )
+    gc_grace: int = Field(
+        86_400,
+        ge=3600,
+        le=365 * 86_400,
+        description="Seconds that nothing may have touched what such a look removes.",
     )
     durability: Literal["fsync", "os"] = Field(
         "fsync",
@@ -153,10 +174,9 @@ class Settings(BaseSettings):
     @classmethod
     def _each_is_an_origin(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         for origin in origins:
-            scheme, _, host = origin.partition("://")
-            if origin != "*" and (scheme not in ("http", "https") or not host or "/" in host):
+            if origin != "*" and not _ORIGIN.fullmatch(origin.lower()):
                 raise ValueError(f"{origin!r} is not an origin such as https://app.example.org")
-        return origins
+        return tuple(origin.lower() for origin in origins)
 
     @field_validator("public_url")
     @classmethod
@@ -226,6 +246,10 @@ def _cross_checks(
         problem := secret_problem(values.get("SECRET_KEY", ""))
     ):
         yield f"SECRET_KEY: {problem}"
+    earlier = separate_secrets(values.get("SECRET_KEY_FALLBACKS", ""))
+    for number, fallback in enumerate(earlier, start=1):
+        if problem := secret_problem(fallback):
+            yield f"SECRET_KEY_FALLBACKS: number {number} is {problem}"
     chosen = values.get("STORAGE_BACKEND", "local")
     if chosen not in backends:
         yield (

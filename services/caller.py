@@ -15,11 +15,17 @@ DEFAULT_COLLECTION: Final = "default"
 
 @dataclass(frozen=True, slots=True)
 class UploadLink:
-    """What the signer of an upload link allows: one file, of at most `max_size` bytes."""
+    """What the signer of an upload link allows: one file, of at most `max_size` bytes.
+
+    `expires_at` is in seconds since 1970. `filename` and `content_type` count in place of what the
+    uploader says, where they are not None.
+    """
 
     id: str
     max_size: int | None
     expires_at: int
+    filename: str | None = None
+    content_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,18 @@
     ├── DigestMismatch        the bytes are not those the client named
     ├── InvalidField          a field, parameter or header has an impossible value
     ├── NotSignedIn           this needs a caller that is known
+    │   └── KeyInvalid        … the API key that came is wrong, revoked or expired
     ├── NotPermitted          the caller is known and may not
+    ├── TooManyFailures       too many wrong keys came from one address
+    ├── LinkInvalid           a signed link is not one of ours, or is for something else
+    │   └── LinkExpired       … it has come to its end
+    ├── LinkUsed              an upload link has had its one file
+    ├── QuotaExceeded         the collection has no room left
+    ├── CrossSite             a page of another site has a browser send it
+    ├── ForeignHost           it asks for a host that is not ours
     ├── FileNotFound          no such file, or none that the caller may know of
     ├── CollectionNotFound    no collection has that name
+    ├── ApiKeyNotFound        no API key has that id
     ├── Conflict              it cannot be done as things stand now
     │   ├── OffsetMismatch    … an append begins where the upload does not end
     │   └── TakenOver         … another request goes on with the same upload
@@ -84,6 +93,13 @@ class NotSignedIn(HoldallError):
     """No valid credentials came with a request that needs them."""
 
 
+class KeyInvalid(NotSignedIn):
+    """The API key that came is none, or none any more; nobody is told which."""
+
+    def __init__(self) -> None:
+        super().__init__("This needs a valid API key")
+
+
 class NotPermitted(HoldallError):
     """The caller's scopes do not cover the request."""
 
@@ -112,6 +128,20 @@ class QuotaExceeded(HoldallError):
     """A collection has no room left for the file, unfinished uploads counted."""
 
 
+class CrossSite(HoldallError):
+    """A browser sends this for a page of a site that may not have it sent."""
+
+    def __init__(self) -> None:
+        super().__init__("Pages of other sites may not do this: see CORS_ORIGINS and PUBLIC_URL")
+
+
+class ForeignHost(HoldallError):
+    """The host that was asked for is not one of this machine's own names."""
+
+    def __init__(self) -> None:
+        super().__init__("This service has no such name: use localhost, or set PUBLIC_URL")
+
+
 class FileNotFound(HoldallError):
     """No file has that id, or the caller may not know that one does."""
 
@@ -121,6 +151,13 @@ class FileNotFound(HoldallError):
 
 class CollectionNotFound(HoldallError):
     """No collection has that name."""
+
+
+class ApiKeyNotFound(HoldallError):
+    """No API key has that id."""
+
+    def __init__(self) -> None:
+        super().__init__("Resource not found")
 
 
 class Conflict(HoldallError):

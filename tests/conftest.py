@@ -112,6 +112,7 @@ def app_with(tmp_path: Path) -> Iterator[MakeApp]:
     yield make
     for app in made:
         parts(app).loop.close()
+        parts(app).keys.close()
         for storage in parts(app).storages.values():
             storage.close()
         with app.app_context():

@@ -4,18 +4,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from flask import current_app
+from flask import current_app, g, request
 
 from config import Settings
-from services.caller import ANONYMOUS, EVERYONE, Caller
+from services.caller import EVERYONE, Caller
+from services.collections import Collections
+from services.direct import Direct
+from services.direct_receipt import Receipt
+from services.direct_urls import OwnUrls
+from services.errors import LinkInvalid
 from services.expiry import Expiry
 from services.files import Files
+from services.hashing import Hashing
 from services.ingest import Ingest
+from services.keys import Keys
+from services.links import Links
 from services.listing import Listing
 from services.loop import EventLoop
 from services.probes import Probes
 from services.publishing import Publishing
 from services.resumable import Uploads
+from services.usage import Usages
+from services.ways import Ways
 from storage.base import Storage
 
 EXTENSION = "holdall"
@@ -32,8 +42,17 @@ class Services:
     publishing: Publishing
     files: Files
     uploads: Uploads
+    direct: Direct
+    receipt: Receipt
+    own_urls: OwnUrls
     expiry: Expiry
+    hashing: Hashing
     listing: Listing
+    keys: Keys
+    collections: Collections
+    usages: Usages
+    links: Links
+    ways: Ways
     probes: Probes
 
 
@@ -43,10 +62,34 @@ def services() -> Services:
 
 
 def uploader() -> Caller:
-    """Return who sends a file: the holder of a key, or of the signed upload link in the URL."""
-    return caller()
+    """Return who sends a file: the holder of a key, or of the signed upload link in the URL.
+
+    With a link, the link alone counts. Raises LinkInvalid and LinkExpired.
+    """
+    token = link_token()
+    if token is None:
+        return caller()
+    if "uploader" not in g:
+        g.uploader = services().links.uploader(token)
+    return cast(Caller, g.uploader)
+
+
+def link_token() -> str | None:
+    """Return the `link` of the URL, None where it has none. Raises LinkInvalid for several."""
+    tokens = request.args.getlist("link")
+    if len(tokens) > 1:
+        raise LinkInvalid("A request has one link at the most")
+    return tokens[0] if tokens else None
 
 
 def caller() -> Caller:
-    """Return who makes this request."""
-    return EVERYONE if services().settings.auth_mode == "open" else ANONYMOUS
+    """Return who makes this request; looked up once.
+
+    Raises NotSignedIn, KeyInvalid and TooManyFailures.
+    """
+    if services().settings.auth_mode == "open":
+        return EVERYONE
+    if "caller" not in g:
+        shown = request.headers.get("Authorization")
+        g.caller = services().keys.authenticate(shown, request.remote_addr)
+    return cast(Caller, g.caller)

@@ -44,10 +44,13 @@ TABLE: dict[type[Exception], Answer] = {
     errors.InvalidField: Answer(400, "invalid_field"),
     errors.NotSignedIn: Answer(401, "unauthorized"),
     errors.NotPermitted: Answer(403, "forbidden"),
+    errors.CrossSite: Answer(403, "cross_site"),
+    errors.ForeignHost: Answer(403, "foreign_host"),
     errors.LinkInvalid: Answer(403, "link_invalid"),
     errors.LinkExpired: Answer(403, "link_expired"),
     errors.FileNotFound: Answer(404, "not_found"),
     errors.CollectionNotFound: Answer(404, "collection_not_found"),
+    errors.ApiKeyNotFound: Answer(404, "not_found"),
     errors.StalledBody: Answer(408, "body_timeout"),
     errors.OffsetMismatch: Answer(409, "offset_mismatch"),
     errors.Conflict: Answer(409, "conflict"),
@@ -104,14 +107,21 @@ def known(error: Exception) -> Response:
     response = body(answer.status, answer.code, answer.message or str(error))
     if answer.status in (503, 507, 429):
         response.headers["Retry-After"] = str(getattr(error, "retry_after", RETRY_AFTER))
-    if answer.status == 401:
-        response.headers["WWW-Authenticate"] = 'Bearer realm="holdall"'
+    if answer.status == 401 or isinstance(error, errors.NotPermitted):
+        response.headers["WWW-Authenticate"] = _challenge(error)
     if isinstance(error, errors.OffsetMismatch):
         response.headers["Upload-Offset"] = str(error.offset)
     accept = getattr(error, "accept", None)
     if accept:
         response.headers["Accept"] = accept
     return response
+
+
+def _challenge(error: Exception) -> str:
+    """Say what is asked for, and what was wrong with a key that came (RFC 6750 §3)."""
+    said = {errors.KeyInvalid: "invalid_token", errors.NotPermitted: "insufficient_scope"}
+    reason = said.get(type(error))
+    return 'Bearer realm="holdall"' + (f', error="{reason}"' if reason else "")
 
 
 def _says_full(cause: BaseException | None) -> bool:

@@ -18,6 +18,7 @@ from prometheus_client.values import ValueClass
 
 from services.errors import NotSignedIn
 from views.current import services
+from views.sites import require_own_host
 
 REQUESTS: Final = Counter("holdall_requests", "Requests answered", ["method", "route", "status"])
 DURATION: Final = Histogram(
@@ -30,6 +31,9 @@ RECEIVED: Final = Counter("holdall_received_bytes", "Bytes of files taken in")
 SENT: Final = Counter("holdall_sent_bytes", "Bytes announced in responses")
 PUBLISHED: Final = Counter("holdall_files_published", "Files that became ready")
 DELETED: Final = Counter("holdall_files_deleted", "Files deleted")
+COLLECTED: Final = Counter("holdall_gc_collected", "Things that were left and removed", ["kind"])
+COLLECTED_BYTES: Final = Counter("holdall_gc_collected_bytes", "Bytes of them", ["kind"])
+GC_PROBLEMS: Final = Counter("holdall_gc_problems", "Stores that a look could not go through")
 
 
 _LEFT_BY_PROXIES: Final = ("Forwarded", "Via", "X-Forwarded-For", "X-Real-IP")
@@ -57,3 +61,4 @@ def _authorise() -> None:
     address = ipaddress.ip_address(request.remote_addr or "0.0.0.0")
     if forwarded or not address.is_loopback:
         raise NotSignedIn("The metrics are for this machine only, unless METRICS_TOKEN is set")
+    require_own_host(services().settings)

@@ -63,6 +63,31 @@ def test_a_secret_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         assert line.startswith("METRICS_TOKEN_FILE: ")
 
 
+EARLIER = ("4d" * 8 + "a5" * 8 + "7f31c0be", "6b" * 8 + "e8" * 8 + "92d05ca4")
+
+
+@pytest.mark.parametrize("between", (",", " , ", "\n", "\r\n", ",\n"))
+def test_earlier_secrets_are_read_one_by_one(tmp_path: Path, between: str) -> None:
+    kept = tmp_path / "earlier"
+    kept.write_text(between.join(EARLIER) + "\n")
+    for settings in (
+        load_settings({"SECRET_KEY": SECRET, "SECRET_KEY_FALLBACKS_FILE": str(kept)}),
+        load_settings({"SECRET_KEY": SECRET, "SECRET_KEY_FALLBACKS": between.join(EARLIER)}),
+    ):
+        read = [each.get_secret_value() for each in settings.secret_key_fallbacks]
+        assert read == list(EARLIER)
+        assert EARLIER[0] not in repr(settings)
+
+
+@pytest.mark.parametrize("mode", ("keys", "open"))
+@pytest.mark.parametrize("weak", ("tiny", "change-me" * 8, "a" * 40))
+def test_an_earlier_secret_is_held_to_the_same_rules(mode: str, weak: str) -> None:
+    fallbacks = f"{EARLIER[0]},{weak}"
+    (line,) = problems(AUTH_MODE=mode, SECRET_KEY=SECRET, SECRET_KEY_FALLBACKS=fallbacks)
+    assert line.startswith("SECRET_KEY_FALLBACKS: number 2 is ")
+    assert EARLIER[0] not in line and weak not in line
+
+
 def test_files_of_other_programs_are_left_alone() -> None:
     load_settings({"AUTH_MODE": "open", "OTHER_SECRET_KEY_FILE": "/missing"})
 

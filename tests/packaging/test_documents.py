@@ -96,7 +96,8 @@ def test_every_top_level_name_is_explained() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/operating.md")
+    "name",
+    ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/operating.md", "docs/security.md"),
 )
 def test_a_document_is_there_and_its_links_lead_somewhere(name: str) -> None:
     document = ROOT / name

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("app", "cli", "routes", "views", "services", "models", "storage", "config", "worker")
 
 MAY_IMPORT = {
-    "app": {"app", "routes", "views", "services", "models", "storage", "config"},
+    "app": {"app", "cli", "routes", "views", "services", "models", "storage", "config"},
     "cli": {"cli", "app", "routes", "views", "services", "models", "storage", "config"},
     "routes": {"routes", "views", "services", "models", "storage", "config"},
     "views": {"views", "services", "models", "storage", "config"},

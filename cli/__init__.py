@@ -1,0 +1,1 @@
+"""The `flask` commands, a module each; what they do is in `services`."""
