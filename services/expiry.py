@@ -1,23 +1,34 @@
-"""Drop resumable uploads that their clients have given up, in one instance at a time.
+"""Drop what has come to its end, in one instance at a time: uploads that their clients have given
+up, files that were to be kept for a while, and what was written down for a while.
 
 An upload that somebody works on is left alone, and one whose bytes are all there is finished and
 not dropped. The row says `expired` before the bytes go, so that nobody goes on with half of them;
 its key goes when they are gone, and until then each run tries again. The row stays for a while, to
 answer that the upload is gone.
+
+A file is not served from the moment it expires; here its row goes and then its object, unless by
+then it may live longer.
 """
 
 import logging
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from threading import Event, Thread
 from typing import Final
 
 from sqlalchemy import and_, delete, or_, select
+from sqlalchemy.sql.elements import ColumnElement
 
-from models import Upload, now
+from models import Failure, File, IdempotencyKey, Reservation, Upload, UsedLink, now
+from services.counters import count
 from services.database import Database
+from services.direct import Direct
 from services.errors import HoldallError
+from services.files import Files, Removed
 from services.leases import Leases
-from services.resumable import EXPIRED, Uploads
+from services.resumable import Uploads
+from services.upload_rows import DIRECT, EXPIRED
+from services.used_links import REMEMBERED as LINKS_REMEMBERED
 from storage.errors import StorageError
 
 REMEMBERED: Final = timedelta(days=7)
@@ -32,21 +43,62 @@ log = logging.getLogger("holdall.expiry")
 class Expiry:
     """Drop what has expired, when asked or every `interval` seconds."""
 
-    def __init__(self, database: Database, uploads: Uploads, *, interval: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        uploads: Uploads,
+        direct: Direct,
+        files: Files,
+        *,
+        interval: float,
+        on_dropped: Callable[[int, int], None] = lambda uploads, files: None,
+    ) -> None:
+        """`on_dropped` is told of how many uploads and files, after each run of the thread."""
         self._database = database
         self._uploads = uploads
+        self._direct = direct
+        self._files = files
         self._interval = interval
+        self._on_dropped = on_dropped
         self._leases = Leases(database)
         self._stopped = Event()
 
     def run(self) -> int:
-        """Drop every upload that has expired, and return how many."""
-        dropped, after = 0, ""
-        while batch := self._expired(after):
-            dropped += sum(self._drop(upload_id) for upload_id in batch)
-            after = batch[-1]
-        self._forget()
-        return dropped
+        """Drop every upload and every file that has expired, and return how many."""
+        return sum(self._run())
+
+    def due_uploads(self) -> Iterator[str]:
+        """Yield the ids of uploads that have expired."""
+        return (upload_id for upload_id, _ in self._all_expired())
+
+    def due_files(self) -> Iterator[str]:
+        """Yield the ids of files that have expired."""
+        after = 0
+        query = select(File.number, File.id).where(_is_over()).order_by(File.number).limit(_BATCH)
+        while True:
+            with self._database.read() as session:
+                batch = session.execute(query.where(File.number > after)).all()
+            if not batch:
+                return
+            yield from (row.id for row in batch)
+            after = batch[-1].number
+
+    def drop_uploads(self) -> Iterator[str]:
+        """Drop uploads that have expired, and yield the ids of those that were."""
+        for upload_id, protocol in self._all_expired():
+            if self._drop(upload_id, protocol):
+                yield upload_id
+
+    def drop_files(self) -> Iterator[str]:
+        """Drop files that have expired, and yield their ids.
+
+        It goes in batches. A store that fails keeps its others until the next run.
+        """
+        failed = set[str]()
+        while ids := self._expired_files(failed):
+            removed = self._remove_rows(ids)
+            failed |= self._files.remove_in_turn(removed)
+            yield from (each.file_id for each in removed)
 
     def start(self) -> None:
         """Go on dropping in a thread, as long as the process lives."""
@@ -60,27 +112,68 @@ class Expiry:
         while not self._stopped.wait(self._interval):
             try:
                 if self._leases.take(_LEASE, seconds=2 * self._interval):
-                    self.run()
+                    self._on_dropped(*self._run())
             except Exception:
                 # A database that is down now may be up at the next turn.
-                log.exception("dropping expired uploads failed")
+                log.exception("dropping what has expired failed")
 
-    def _expired(self, after: str) -> list[str]:
+    def _run(self) -> tuple[int, int]:
+        uploads, files = sum(1 for _ in self.drop_uploads()), sum(1 for _ in self.drop_files())
+        self.forget()
+        return uploads, files
+
+    def _all_expired(self) -> Iterator[tuple[str, str]]:
+        after = ""
+        while batch := self._expired(after):
+            yield from batch
+            after = batch[-1][0]
+
+    def _expired(self, after: str) -> list[tuple[str, str]]:
+        """Return ids of uploads and their protocols."""
         holds_something = or_(Upload.state != EXPIRED, Upload.key != "")
         over = and_(Upload.expires_at <= now(), holds_something, Upload.id > after)
-        query = select(Upload.id).where(over).order_by(Upload.id).limit(_BATCH)
+        query = select(Upload.id, Upload.protocol).where(over).order_by(Upload.id).limit(_BATCH)
         with self._database.read() as session:
-            return list(session.scalars(query))
+            return [(row.id, row.protocol) for row in session.execute(query)]
 
-    def _drop(self, upload_id: str) -> bool:
+    def _drop(self, upload_id: str, protocol: str) -> bool:
         try:
+            if protocol == DIRECT:
+                return self._direct.expire(upload_id)
             return self._uploads.expire(upload_id)
         except (HoldallError, StorageError) as error:
             log.warning("not dropped", extra={"upload": upload_id, "reason": str(error)})
             return False
 
-    def _forget(self) -> None:
+    def _expired_files(self, failed: set[str]) -> list[str]:
+        query = select(File.id).where(_is_over(), File.backend.not_in(failed))
+        with self._database.read() as session:
+            return list(session.scalars(query.order_by(File.expires_at).limit(_BATCH)))
+
+    def _remove_rows(self, ids: list[str]) -> list[Removed]:
+        gone = (
+            delete(File)
+            .where(File.id.in_(ids), _is_over())
+            .returning(File.id, File.backend, File.key, File.collection, File.owner, File.size)
+        )
+        with self._database.write() as session:
+            rows = session.execute(gone).all()
+            count(session, ((row.collection, row.owner, row.size) for row in rows), sign=-1)
+        for row in rows:
+            log.info("file expired", extra={"file": row.id, "size": row.size})
+        return [Removed(row.id, row.backend, row.key) for row in rows]
+
+    def forget(self) -> None:
+        """Delete rows that nobody asks for any more: what was remembered for a while."""
         empty = and_(Upload.state == EXPIRED, Upload.key == "")
         old = delete(Upload).where(empty, Upload.expires_at <= now() - REMEMBERED)
+        used = delete(UsedLink).where(UsedLink.expires_at <= now() - LINKS_REMEMBERED)
         with self._database.write() as session:
             session.execute(old)
+            session.execute(used)
+            for ended in (Reservation.expires_at, IdempotencyKey.expires_at, Failure.until):
+                session.execute(delete(ended.class_).where(ended <= now()))
+
+
+def _is_over() -> ColumnElement[bool]:
+    return and_(File.state == "ready", File.expires_at <= now())

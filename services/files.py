@@ -21,6 +21,8 @@ from services.database import Database
 from services.errors import FileNotFound
 from services.filenames import clean_filename, folded
 from services.metadata import merged
+from services.mimetype import family
+from services.renaming import Named, Renaming
 from services.stored import StoredFile
 from storage.base import Storage
 from storage.errors import StorageError
@@ -79,6 +81,18 @@ SHOWN = (
 """The columns of a FileInfo, in its order."""
 
 
+NAMED: Final = (
+    File.filename,
+    File.content_type,
+    File.declared_type,
+    File.size,
+    File.collection,
+    File.backend,
+    File.key,
+)
+"""The columns of a Named, in its order."""
+
+
 def is_live() -> ColumnElement[bool]:
     """Match files that are there for their readers: ready, not deleted, not expired."""
     return and_(
@@ -110,6 +124,7 @@ _DELIVERY: Select[*tuple[Any, ...]] = (
         File.created_at,
         Collection.cache_max_age,
         Collection.delivery,
+        File.expires_at,
     )
     .join(Collection, Collection.name == File.collection)
     .where(File.id == bindparam("id"), is_live())
@@ -125,9 +140,12 @@ def _require_id(file_id: str) -> None:
 class Files:
     """The use cases on files that exist."""
 
-    def __init__(self, database: Database, storages: Mapping[str, Storage]) -> None:
+    def __init__(
+        self, database: Database, storages: Mapping[str, Storage], renaming: Renaming
+    ) -> None:
         self._database = database
         self._storages = storages
+        self._renaming = renaming
         self._deleting = ThreadPoolExecutor(_DELETED_AT_ONCE, thread_name_prefix="delete")
 
     def for_delivery(self, file_id: str) -> StoredFile | None:
@@ -167,26 +185,38 @@ class Files:
     ) -> FileInfo:
         """Rename a file, merge `metadata` into what it has (RFC 7396), and return it.
 
-        Raises NotSignedIn, FileNotFound and InvalidField.
+        Raises NotSignedIn, FileNotFound, InvalidField, and what a new name may be refused with.
         """
         caller.require("write")
         _require_id(file_id)
         visible = (File.id == file_id, is_live(), belongs_to(caller))
+        named = {} if filename is None else self._under(visible, clean_filename(filename))
         with self._database.write() as session:
             kept = session.execute(select(File.annotations).where(*visible).with_for_update())
             row = kept.first()
             if row is None:
                 raise FileNotFound
-            changes: dict[str, Any] = {"updated_at": now()}
-            if filename is not None:
-                name = clean_filename(filename)
-                changes |= {"filename": name, "folded": folded(name)}
+            changes: dict[str, Any] = {"updated_at": now(), **named}
             if metadata is not None:
                 changes["annotations"] = merged(row[0], metadata)
             session.execute(update(File).where(File.id == file_id).values(changes))
             changed = session.execute(select(*SHOWN).where(File.id == file_id)).one()
         log.info("file changed", extra={"file": file_id, "renamed": filename is not None})
         return FileInfo(*changed)
+
+    def _under(self, visible: Sequence[ColumnElement[bool]], name: str) -> dict[str, Any]:
+        """Return what a file is to have in its row under a new name. Raises TypeNotAllowed."""
+        with self._database.read() as session:
+            row = session.execute(select(*NAMED).where(*visible)).first()
+        if row is None:
+            raise FileNotFound
+        content_type = self._renaming.type_under(Named(*row), name)
+        return {
+            "filename": name,
+            "folded": folded(name),
+            "content_type": content_type,
+            "family": family(content_type),
+        }
 
     def delete(self, caller: Caller, file_id: str) -> None:
         """Delete one file, its row first and then its object. Raises FileNotFound."""
@@ -233,17 +263,23 @@ class Files:
         A store that failed once is not asked again: it may take seconds to fail.
         """
         failed: set[str] = set()
-
-        def remove(each: Removed) -> None:
-            if each.backend in failed:
-                self._leave(each, "the storage failed just before")
-            elif not self.remove_object(each):
-                failed.add(each.backend)
-
         loop = asyncio.get_running_loop()
         await asyncio.gather(
-            *(loop.run_in_executor(self._deleting, remove, each) for each in removed)
+            *(loop.run_in_executor(self._deleting, self._remove, each, failed) for each in removed)
         )
+
+    def remove_in_turn(self, removed: Sequence[Removed]) -> set[str]:
+        """Delete objects one by one, and return which backends failed; see `remove_objects`."""
+        failed: set[str] = set()
+        for each in removed:
+            self._remove(each, failed)
+        return failed
+
+    def _remove(self, each: Removed, failed: set[str]) -> None:
+        if each.backend in failed:
+            self._leave(each, "the storage failed just before")
+        elif not self.remove_object(each):
+            failed.add(each.backend)
 
     def _leave(self, removed: Removed, reason: str) -> None:
         log.warning(

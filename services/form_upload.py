@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from services.caller import Caller
 from services.digests import ExpectedDigest, from_hex
-from services.errors import InvalidField, NoFileProvided
+from services.errors import InvalidField, NoFileProvided, TooLarge
 from services.forms import Event, Field, FileEnd, FileStart
 from services.ingest import Ingest, Intake
 from services.intake import Declaration
@@ -30,17 +30,25 @@ RESERVED: Final = frozenset(
 class FormUpload:
     """Take in the events of one form; `files` are its intakes, inspected once it ended.
 
-    The intakes belong to `stack`: unless they are published, leaving it discards them.
+    The intakes belong to `stack`: unless they are published, leaving it discards them. `most` is
+    the size of the whole form in bytes, where it is known.
     """
 
     def __init__(
-        self, ingest: Ingest, caller: Caller, collection: str | None, stack: ExitStack
+        self,
+        ingest: Ingest,
+        caller: Caller,
+        collection: str | None,
+        stack: ExitStack,
+        *,
+        most: int | None = None,
     ) -> None:
         self.files: list[Intake] = []
         self._ingest = ingest
         self._caller = caller
         self._collection = collection
         self._stack = stack
+        self._most = most
         self._metadata: dict[str, Any] = {}
         self._digests: list[ExpectedDigest] = []
         self._current: Intake | None = None
@@ -67,8 +75,18 @@ class FormUpload:
             return
         if part.name != FILE_FIELD:
             raise NoFileProvided
-        declared = Declaration(part.filename, part.content_type, collection=self._collection)
+        if self.files and self._caller.link is not None:
+            raise TooLarge("This link takes one file")
+        declared = Declaration(
+            part.filename, part.content_type, collection=self._collection, most=self._left()
+        )
         self._current = self._stack.enter_context(self._ingest.admit(self._caller, declared))
+
+    def _left(self) -> int | None:
+        """Return how many bytes the next file has at the most."""
+        if self._most is None:
+            return None
+        return max(self._most - sum(file.state.received for file in self.files), 0)
 
     def _end(self) -> None:
         if self._current is not None:

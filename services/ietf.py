@@ -44,6 +44,7 @@ STATE_STATUS: Final = 204
 CANCELLATION_STATUS: Final = 204
 INTERIM_STATUS: Final = 104
 
+_OF_PROXIES: Final = frozenset({"forwarded", "via", "x-forwarded-for"})
 _PROBLEMS: Final = "https://iana.org/assignments/http-problem-types#"
 _LARGEST_INTEGER: Final = 10**15 - 1
 _BARE: Final = (
@@ -100,8 +101,11 @@ def speaks(headers: Mapping[str, str]) -> Version | None:
 
 
 def takes_interim(headers: Mapping[str, str]) -> bool:
-    """Say whether a 104 may be sent: only on an exact match, as others take it for the answer."""
-    return _named_version(headers) is not None
+    """Say whether a 104 may be sent: only on an exact match, as others take it for the answer.
+
+    So do proxies (nginx 1.22 does), whoever may be behind them.
+    """
+    return _named_version(headers) is not None and _OF_PROXIES.isdisjoint(headers)
 
 
 def creation(headers: Mapping[str, str], version: Version, content_length: int | None) -> Creation:

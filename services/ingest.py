@@ -14,7 +14,8 @@ No HTTP, no framework and no concrete backend is known here.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from services.caller import Caller
 from services.digests import ExpectedDigest, RunningDigests
@@ -23,6 +24,8 @@ from services.filenames import clean_filename
 from services.intake import Declaration, Feed, IntakeState, Sink
 from services.mimetype import Sniffer
 from services.policy import Policies, Policy
+from services.quotas import GROWTH, Quotas, Room
+from services.used_links import UsedLinks
 from storage.base import ObjectInfo, Storage, Writer
 from storage.errors import StorageError
 from storage.keys import new_key, random_name
@@ -34,55 +37,83 @@ class Ingest:
     """Admit files: the start of every way in."""
 
     def __init__(
-        self, policies: Policies, storages: Mapping[str, Storage], sniffer: Sniffer
+        self,
+        policies: Policies,
+        storages: Mapping[str, Storage],
+        sniffer: Sniffer,
+        used_links: UsedLinks,
+        quotas: Quotas,
     ) -> None:
         self._policies = policies
         self._storages = storages
+        self._used_links = used_links
+        self._quotas = quotas
         self.sniffer = sniffer
 
-    def admit(self, caller: Caller, declared: Declaration) -> "Intake":
+    def admit(
+        self, caller: Caller, declared: Declaration, *, spent: Sequence[str] = ()
+    ) -> "Intake":
         """Begin a file, or refuse it before any byte is read.
 
-        Raises NotSignedIn, CollectionNotFound and TooLarge.
+        `spent` are reservations that the file takes the place of. Raises NotSignedIn, NotPermitted,
+        CollectionNotFound, LinkUsed, TooLarge and QuotaExceeded.
         """
         state, policy = self.judge(caller, declared)
-        return Intake(state, policy, self._storages[policy.backend], self.sniffer, declared)
+        storage = self._storages[policy.backend]
+        room = self._quotas.room(state, policy, most=declared.most, spent=spent)
+        if room is not None:
+            known = declared.size is not None
+            room.reserve(declared.size or 0, ahead=0 if known else GROWTH)
+            state = replace(state, reserved=True)
+        return Intake(state, policy, storage, self.sniffer, declared, room)
 
     def judge(self, caller: Caller, declared: Declaration) -> tuple[IntakeState, Policy]:
-        """Return the first state of a file and the policy it is under. Raises as `admit` does."""
+        """Return the first state of a file and the policy it is under.
+
+        Room in a quota is still to be taken. Raises as `admit` does but for QuotaExceeded.
+        """
         policy = self.policy_for(caller, declared.collection)
         if declared.size is not None:
             policy.check_size(declared.size)
+        link = caller.link
+        filename = (link and link.filename) or declared.filename
+        content_type = (link and link.content_type) or declared.content_type or ""
         state = IntakeState(
             file_id=random_name(),
             key=new_key(),
-            filename=clean_filename(declared.filename),
-            declared_type=(declared.content_type or "").strip()[:255] or None,
+            filename=clean_filename(filename),
+            declared_type=content_type.strip()[:255] or None,
             declared_size=declared.size,
             collection=policy.collection,
             owner=caller.owner,
-            link=caller.link.id if caller.link else None,
-            link_until=caller.link.expires_at if caller.link else 0,
+            link=link.id if link else None,
+            link_until=link.expires_at if link else 0,
         )
         return state, policy
-
 
     def policy_for(self, caller: Caller, collection: str | None) -> Policy:
         """Return what holds for a new file of `caller` in the collection that the request names.
 
-        Raises NotSignedIn, NotPermitted and CollectionNotFound.
+        Raises NotSignedIn, NotPermitted, CollectionNotFound and LinkUsed.
         """
         caller.require("write")
+        self.require_unused(caller)
         policy = self._policies.of(caller.collection_for(collection))
         if caller.link is not None and caller.link.max_size is not None:
             policy = policy.at_most(caller.link.max_size)
         return policy
 
+    def require_unused(self, caller: Caller) -> None:
+        """Raise LinkUsed when the link that `caller` came by has had its file."""
+        if caller.link is not None:
+            self._used_links.require_unused(caller.link)
+
 
 class Intake(Feed):
     """A file that comes whole, in one request.
 
-    Leave it as a context manager: before `keep` that discards whatever it has stored.
+    Leave it as a context manager: before `keep` that discards whatever it has stored, and gives
+    back the room that it holds.
     """
 
     def __init__(
@@ -92,14 +123,16 @@ class Intake(Feed):
         storage: Storage,
         sniffer: Sniffer,
         declared: Declaration,
+        room: Room | None = None,
     ) -> None:
         algorithms = (digest.algorithm for digest in declared.digests)
-        super().__init__(state, policy, sniffer, RunningDigests.of_file(algorithms))
+        super().__init__(state, policy, sniffer, RunningDigests.of_file(algorithms), room)
         self.metadata = dict(declared.metadata)
         self.sha256: str | None = None
         self.stored: ObjectInfo | None = None
         self._storage = storage
         self._expected = declared.digests
+        self._reservation = room
         self._writer: Writer | None = None
         self._kept = False
 
@@ -114,6 +147,8 @@ class Intake(Feed):
             raise TruncatedBody(f"{self.state.received} bytes came of {declared}")
         self._settle_type()
         self.verify((*self._expected, *expected))
+        if self._reservation is not None:
+            self._reservation.fit(self.state.received)
         self.sha256 = self._digests.sha256()
         assert self._writer is not None
         self.stored = self._writer.commit()
@@ -132,9 +167,13 @@ class Intake(Feed):
         return self._writer
 
     def __exit__(self, *_: object) -> None:
-        super().__exit__(*_)
-        if self.stored is not None and not self._kept:
-            self._withdraw()
+        try:
+            super().__exit__(*_)
+            if self.stored is not None and not self._kept:
+                self._withdraw()
+        finally:
+            if self._reservation is not None and not self._kept:
+                self._reservation.release()
 
     def _withdraw(self) -> None:
         try:

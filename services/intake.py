@@ -26,8 +26,8 @@ from storage.base import ObjectInfo
 class Declaration:
     """What a client says of a file before its bytes come; none of it is believed.
 
-    `size` is in bytes, None when it is not known beforehand. `collection` is None where the
-    client names none.
+    `size` is in bytes, None when it is not known beforehand; `most` is what it cannot be over
+    then, where that is known. `collection` is None where the client names none.
     """
 
     filename: str
@@ -36,6 +36,7 @@ class Declaration:
     collection: str | None = None
     digests: tuple[ExpectedDigest, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,8 @@ class IntakeState:
 
     `head` is what has come of the first SNIFFED bytes, `received` the count of all, and
     `content_type` the verdict, None until there is one. `link` is the id of the upload link that
-    the file came by and `link_until` when that ends, in seconds since 1970.
+    the file came by and `link_until` when that ends, in seconds since 1970. `reserved` says that it
+    holds room in its collection's quota.
     """
 
     file_id: str
@@ -59,6 +61,7 @@ class IntakeState:
     content_type: str | None = None
     link: str | None = None
     link_until: int = 0
+    reserved: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON takes it."""
@@ -84,6 +87,13 @@ class Sink(Protocol):
     def write(self, data: Buffer, /) -> None: ...
 
 
+class Holding(Protocol):
+    """Room in a quota, which the bytes of a file need (`services.quotas`)."""
+
+    def cover(self, size: int) -> None:
+        """Make sure that there is room for `size` bytes. Raises QuotaExceeded."""
+
+
 class Publishable(Protocol):
     """A file whose bytes stand in the store, inspected; `services.publishing` makes it a row."""
 
@@ -101,22 +111,31 @@ class Feed(ABC):
     """Count, judge, hash and pass on the bytes of one file. Belongs to one thread at a time."""
 
     def __init__(
-        self, state: IntakeState, policy: Policy, sniffer: Sniffer, digests: RunningDigests
+        self,
+        state: IntakeState,
+        policy: Policy,
+        sniffer: Sniffer,
+        digests: RunningDigests,
+        room: Holding | None = None,
     ) -> None:
         self.state = state
         self.policy = policy
         self._sniffer = sniffer
         self._digests = digests
+        self._room = room
         self._open = ExitStack()
         self._sink: Sink | None = None
 
     def feed(self, chunk: Buffer) -> None:
         """Take in the next bytes; `chunk` must stay unchanged until the next call here.
 
-        Raises TooLarge, TypeNotAllowed and StorageError; the file is then only good for leaving.
+        Raises TooLarge, QuotaExceeded, TypeNotAllowed and StorageError; the file is then only good
+        for leaving.
         """
         received = self.state.received + memoryview(chunk).nbytes
         self.policy.check_size(received)
+        if self._room is not None:
+            self._room.cover(received)
         self.state = replace(self.state, received=received)
         if self.state.content_type is not None:
             self._store(chunk)

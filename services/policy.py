@@ -8,6 +8,7 @@ from typing import Final, Self
 from sqlalchemy import select
 
 from models import Collection, now
+from services.collection_fields import is_name
 from services.database import Database
 from services.errors import CollectionNotFound, TooLarge, TypeNotAllowed
 from services.mimetype import matches, same_type
@@ -27,7 +28,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What holds for a new file of one collection. Sizes in bytes, `expires_in` in seconds."""
+    """What holds for a new file of one collection. Sizes in bytes, `expires_in` in seconds.
+
+    `max_size` bounds one file, `max_files` and `max_bytes` the collection (`services.quotas`).
+    """
 
     collection: str
     visibility: str
@@ -36,6 +40,13 @@ class Policy:
     allowed_types: tuple[tuple[str, ...], ...]
     on_mismatch: str
     expires_in: int | None
+    max_files: int | None = None
+    max_bytes: int | None = None
+
+    @property
+    def has_quota(self) -> bool:
+        """Whether the collection bounds how many files or bytes it holds in all."""
+        return self.max_files is not None or self.max_bytes is not None
 
     def at_most(self, size: int) -> Self:
         """Return this policy for files of at most `size` bytes."""
@@ -76,9 +87,14 @@ class Policies:
             known = self._known[name] = (self._read(name), time.monotonic() + KNOWN_FOR)
         return known[0]
 
+    def look_again(self, name: str) -> Policy:
+        """Return the policy as it is now. Raises CollectionNotFound."""
+        self._known.pop(name, None)
+        return self.of(name)
+
     def _read(self, name: str) -> Policy:
         row = None
-        if "\0" not in name:  # which PostgreSQL has no text for
+        if is_name(name):  # a database may choke on what is none
             with self._database.read() as session:
                 row = session.scalar(select(Collection).where(Collection.name == name))
         if row is None:
@@ -96,4 +112,6 @@ class Policies:
             ),
             on_mismatch=row.on_mismatch,
             expires_in=row.expires_in,
+            max_files=row.max_files,
+            max_bytes=row.max_bytes,
         )

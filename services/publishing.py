@@ -8,23 +8,26 @@ is not known, the objects are kept: an orphan can be collected, a row without by
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import delete, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from models import Base, File, IdempotencyKey, UsedLink, now
+from models import Base, File, IdempotencyKey, now
 from services.caller import Caller
 from services.counters import count
 from services.database import Database
-from services.errors import FileNotFound, InvalidField, KeyReused, LinkUsed
+from services.errors import FileNotFound, InvalidField, KeyReused
 from services.filenames import folded
 from services.files import SHOWN, FileInfo
-from services.intake import IntakeState, Publishable
+from services.intake import Publishable
 from services.metadata import checked
 from services.mimetype import family
+from services.policy import Policies, Policy
+from services.quotas import settle
+from services.used_links import use_link
 
 # Straight into the table: an ORM object for each row would be made only to be thrown away.
 _INSERT: Final = insert(Base.metadata.tables[File.__tablename__])
@@ -57,8 +60,9 @@ class Retry:
 class Publishing:
     """Turn intakes into files, and answer retried requests with the first one's."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, policies: Policies) -> None:
         self._database = database
+        self._policies = policies
 
     def earlier(self, retry: Retry | None) -> list[FileInfo] | None:
         """Return the files of the request that `retry` repeats, or None when it is the first.
@@ -90,19 +94,27 @@ class Publishing:
         intakes: Sequence[Publishable],
         retry: Retry | None = None,
         also: Callable[[Session], None] = lambda session: None,
+        spent: Sequence[str] = (),
     ) -> list[FileInfo]:
         """Make the inspected `intakes` into files, in order. Nobody sees any before all are there.
 
         When a request with the same Idempotency-Key got there first, its files are returned and
-        these intakes are left to be discarded. `also` changes what else stands or falls with them.
-        Raises InvalidField for metadata over its limits, LinkUsed, and StorageFull.
+        these intakes are left to be discarded. `also` changes what else stands or falls with them,
+        and `spent` are reservations that they take the place of besides their own.
+
+        The policy is held against them once more, as it is now. Raises InvalidField for metadata
+        over its limits, CollectionNotFound, TooLarge, TypeNotAllowed, QuotaExceeded, LinkUsed, and
+        StorageFull.
         """
-        rows = [_row(intake) for intake in intakes]
+        rows = [_row(intake, self._policies.of(intake.state.collection)) for intake in intakes]
+        quotas = self._to_settle(intakes)
         self._database.require_room()
         try:
             with self._database.write() as session:
                 if retry is not None:
                     self._remember(session, retry, rows)
+                for collection, coming in quotas:
+                    settle(session, collection, coming, spent=spent)
                 session.execute(_INSERT, rows)
                 for intake in intakes:
                     use_link(session, intake.state)
@@ -114,12 +126,27 @@ class Publishing:
                     intake.keep()
         except IntegrityError:
             first = self.earlier(retry)
-            if first is None:
-                raise
-            return first
+            if first is not None:
+                return first
+            for intake in intakes:
+                self._policies.look_again(intake.state.collection)
+            raise
         for row in rows:
             log.info("file published", extra={name: row[name] for name in _LOGGED})
         return [_shown(row) for row in rows]
+
+    def _to_settle(self, intakes: Sequence[Publishable]) -> list[tuple[str, dict[str, int]]]:
+        """Return the sizes of those that a quota bounds, by collection in a fixed order.
+
+        Those that hold room from when there was a quota are among them.
+        """
+        sizes: dict[str, dict[str, int]] = {}
+        for intake in intakes:
+            state = intake.state
+            if state.reserved or self._policies.of(state.collection).has_quota:
+                size = 0 if intake.stored is None else intake.stored.size
+                sizes.setdefault(state.collection, {})[state.file_id] = size
+        return sorted(sizes.items())
 
     def _remember(self, session: Session, retry: Retry, rows: Sequence[dict[str, Any]]) -> None:
         session.execute(
@@ -140,26 +167,19 @@ class Publishing:
         )
 
 
-def use_link(session: Session, state: IntakeState) -> None:
-    """Write down that the link a file came by has had its file. Raises LinkUsed for a second."""
-    if state.link is None:
-        return
-    until = datetime.fromtimestamp(state.link_until, UTC)
-    used = {"id": state.link, "file_id": state.file_id, "expires_at": until}
-    try:
-        session.execute(insert(UsedLink), used)
-    except IntegrityError as error:
-        raise LinkUsed("This link has had its file") from error
-
-
 _LOGGED: Final = ("id", "size", "content_type", "collection", "backend")
 
 
-def _row(intake: Publishable) -> dict[str, Any]:
-    """Return the row of an inspected intake."""
-    state, policy, stored = intake.state, intake.policy, intake.stored
+def _row(intake: Publishable, policy: Policy) -> dict[str, Any]:
+    """Return the row of an inspected intake, under the `policy` of this moment.
+
+    The bytes are where the policy of the moment it was admitted has put them.
+    """
+    state, stored = intake.state, intake.stored
     if stored is None or state.content_type is None:
         raise RuntimeError("an intake is published before it was inspected")
+    policy.check_size(stored.size)
+    policy.check_type(state.content_type, state.declared_type)
     moment = now()
     return {
         "id": state.file_id,
@@ -167,7 +187,7 @@ def _row(intake: Publishable) -> dict[str, Any]:
         "owner": state.owner,
         "visibility": policy.visibility,
         "state": "ready",
-        "backend": policy.backend,
+        "backend": intake.policy.backend,
         "key": state.key,
         "filename": state.filename,
         "folded": folded(state.filename),

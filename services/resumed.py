@@ -19,7 +19,7 @@ from services.errors import (
     TooLarge,
     TruncatedBody,
 )
-from services.intake import Feed, IntakeState, Sink
+from services.intake import Feed, Holding, IntakeState, Sink
 from services.locks import Hold
 from services.mimetype import Sniffer
 from services.policy import Policy
@@ -44,10 +44,12 @@ class ResumedFeed(Feed):
         storage: Resumable,
         storage_state: State,
         hold: Hold,
+        room: Holding | None = None,
     ) -> None:
         state = IntakeState.from_json(kept["intake"])
+        state = replace(state, reserved=state.reserved or room is not None)
         self._sha256 = _running(kept)
-        super().__init__(state, policy, sniffer, RunningDigests({"sha256": self._sha256}))
+        super().__init__(state, policy, sniffer, RunningDigests({"sha256": self._sha256}), room)
         self._storage = storage
         self._storage_state = storage_state
         self._hold = hold

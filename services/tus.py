@@ -32,6 +32,7 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"
 _DECIMAL: Final = re.compile(r"[0-9]{1,19}")
 _KEY: Final = re.compile(r"[\x21-\x2b\x2d-\x7e]+")
 _ID: Final = r"([A-Za-z0-9_-]{1,64})"
+_LINK: Final = r"(?:\?link=[A-Za-z0-9._-]{1,8192})?"
 _FINAL: Final = "final;"
 
 Header = tuple[str, str]
@@ -218,7 +219,8 @@ def _concat(value: str | None, prefix: str) -> tuple[bool, tuple[str, ...]]:
     """Return whether the upload is partial, and of which uploads it is made.
 
     A URL may name any host, since a service has as many names as it has proxies: what counts is
-    the id. Its path is `prefix` and an id and nothing else, so that nothing can be resolved away.
+    the id. Its path is `prefix` and an id and nothing else, so that nothing can be resolved away;
+    the link by which the part was uploaded may follow.
     """
     if value is None:
         return False, ()
@@ -230,7 +232,7 @@ def _concat(value: str | None, prefix: str) -> tuple[bool, tuple[str, ...]]:
     urls = [url for url in kind.removeprefix(_FINAL).split(" ") if url]
     if not urls:
         raise InvalidField("Upload-Concat names no upload to be made of")
-    named = re.compile(r"(?:(?i:https?)://[^/?#@\\\s]+)?" + re.escape(prefix) + _ID)
+    named = re.compile(r"(?:(?i:https?)://[^/?#@\\\s]+)?" + re.escape(prefix) + _ID + _LINK)
     matches = [named.fullmatch(url) for url in urls]
     if None in matches:
         raise InvalidField("Upload-Concat names something that is not an upload here")

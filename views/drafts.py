@@ -15,8 +15,9 @@ from services import ietf, tus
 from services.errors import HoldallError, OffsetMismatch, TooLarge
 from services.ietf import LATEST, InconsistentLength, Version
 from services.problems import PROBLEM_TYPE
-from services.resumable import LengthChanged, UploadInfo
+from services.resumable import LengthChanged
 from services.resumed import Read, Request
+from services.upload_rows import UploadInfo
 from views import errors
 from views.body import RequestBody
 from views.current import services, uploader

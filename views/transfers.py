@@ -6,9 +6,9 @@ from flask import Response, json, request
 
 from services.filenames import link_path
 from services.intake import Declaration
-from services.resumable import UploadInfo
+from services.upload_rows import UploadInfo
 from views.body import RequestBody
-from views.current import services
+from views.current import link_token, services
 from views.schemas import file_json
 
 
@@ -56,8 +56,13 @@ def empty(status: int, headers: tuple[tuple[str, str], ...]) -> Response:
 
 
 def destination(info: UploadInfo) -> str:
-    """Return the URL of an upload: relative, or on the URL that clients know the service by."""
-    return f"{services().settings.public_url}/api/tus/{info.id}"
+    """Return the URL of an upload: relative, or on the URL that clients know the service by.
+
+    It carries on the signed link that the upload was begun by.
+    """
+    token = link_token()
+    carried = "" if token is None else f"?link={token}"
+    return f"{services().settings.public_url}/api/tus/{info.id}{carried}"
 
 
 def completed(response: Response, info: UploadInfo) -> Response:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from flask import Flask, Response, request
 
 from services import ietf, tus
-from services.resumable import PART, WHOLE, UploadInfo
 from services.resumed import Request
+from services.upload_rows import PART, WHOLE, UploadInfo
 from views import drafts
 from views.current import services, uploader
 from views.transfers import (
@@ -53,7 +53,7 @@ def create() -> Response:
     }
     uploads = services().uploads
     if asked.parts:
-        info = uploads.join(uploader(), declared, asked.parts, protocol=PROTOCOL, kept=kept)
+        info = uploads.joining.join(uploader(), declared, asked.parts, protocol=PROTOCOL, kept=kept)
         return _created(info, with_offset=False)
     role = PART if asked.partial else WHOLE
     info = uploads.create(uploader(), declared, protocol=PROTOCOL, role=role, kept=kept)

@@ -40,7 +40,7 @@ def create(query: UploadQuery) -> Response:
     expected = from_headers(_lowercase_headers())
     whole = RunningDigests.of(digest.algorithm for digest in expected) if expected else None
     with ExitStack() as stack:
-        upload = FormUpload(parts.ingest, who, query.collection, stack)
+        upload = FormUpload(parts.ingest, who, query.collection, stack, most=body.length)
         if query.sha256:
             upload.expect(from_hex(query.sha256))
         chunks = body.own_chunks(whole)

@@ -54,6 +54,11 @@ def test_a_version_that_is_named_exactly_is_spoken(version: Version) -> None:
     assert takes_interim(headers)
 
 
+@pytest.mark.parametrize("name", ["forwarded", "via", "x-forwarded-for"])
+def test_a_proxy_gets_no_interim_answer(name: str) -> None:
+    assert not takes_interim({"upload-draft-interop-version": "8", name: "192.0.2.1"})
+
+
 @pytest.mark.parametrize("named", ["", "2", "9", "80", "-8", "8.0", '"8"', "?1", "8, 8", "eight"])
 def test_another_version_is_not_spoken_and_gets_no_interim_answer(named: str) -> None:
     headers = {"upload-draft-interop-version": named}
