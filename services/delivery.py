@@ -8,10 +8,12 @@ who the caller is.
     preconditions ──▸ 412, 304        services.conditions
     range         ──▸ 416, 206        services.ranges
     otherwise     ──▸ 200
+    hand-off      ──▸ another server sends the 200 or 206    services.handoff
 """
 
 import base64
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -23,6 +25,16 @@ from werkzeug.http import http_date
 from services.conditions import precondition, range_applies
 from services.cors import CorsPolicy, Header
 from services.disposition import content_disposition
+from services.handoff import (
+    MARGIN,
+    HandOff,
+    Way,
+    accelerated,
+    answers_alike,
+    internal_lease,
+    lease,
+    redirected,
+)
 from services.problems import error_document
 from services.ranges import ByteRange, Piece, multipart, requested_ranges, total_length
 from services.stored import StoredFile
@@ -96,18 +108,24 @@ PUBLIC: Final = Access(Grant.PUBLIC)
 PERSONAL: Final = Access(Grant.PERSONAL)
 
 
+_STORE_LINK_LIFE: Final = {Grant.PUBLIC: 3600, Grant.PERSONAL: 900, Grant.SIGNED: 3600}
+"""Seconds that a store's link is good for: fewer for what a key has opened, since it needs none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """An answer but for its bytes.
 
     `pieces` make up the body, in order; there are none for HEAD, though `headers` and `length`
-    (in bytes) are those of the GET.
+    (in bytes) are those of the GET. With `hand_off` another server sends the bytes: `headers` then
+    lack the one that tells it which (see `services.ways`).
     """
 
     status: int
     headers: Headers
     pieces: tuple[Piece, ...] = ()
     length: int = 0
+    hand_off: HandOff | None = None
 
 
 def plan(
@@ -117,8 +135,13 @@ def plan(
     access: Access,
     cors: CorsPolicy,
     now: datetime,
+    way: Way | None = None,
 ) -> Plan:
-    """Decide the answer to a GET or HEAD of `file` by a caller that may read it."""
+    """Decide the answer to a GET or HEAD of `file` by a caller that may read it.
+
+    `way` is how another server could send the bytes, None where only we can.
+    """
+    file = _cached_while_it_lives(file, now)
     # A clock that was set back must not put Last-Modified in the future (RFC 9110 §8.8.2.1).
     modified = min(file.created_at, now).replace(microsecond=0)
     # Every answer carries these, 304 too: it updates what a cache has stored (§15.4.5).
@@ -135,6 +158,8 @@ def plan(
             answer = Plan(304, (("Cache-Control", _cache_control(file, request, access)), *every))
         case _:
             answer = _content(file, request, access, modified, every)
+            if way is not None and _can_hand_off(file, request, answer, way):
+                answer = _handed_off(file, request, access, answer, way, now)
     return replace(answer, pieces=()) if request.method == "HEAD" else answer
 
 
@@ -173,6 +198,56 @@ def _content(
     parts = multipart(ranges, size=file.size, content_type=content_type, boundary=boundary)
     several = f"multipart/byteranges; boundary={boundary}"
     return _with_body(206, several, described, tuple(parts))
+
+
+def _can_hand_off(file: StoredFile, request: DeliveryRequest, answer: Plan, way: Way) -> bool:
+    """Say whether another server would give `answer` as well. HEAD moves no bytes."""
+    if request.method != "GET" or file.size == 0 or len(answer.pieces) != 1:
+        return False
+    # A Range that does not count here may count elsewhere.
+    if answer.status != (206 if "range" in request.headers else 200):
+        return False
+    return answers_alike(way, request.headers, etag=file.etag)
+
+
+def _handed_off(
+    file: StoredFile,
+    request: DeliveryRequest,
+    access: Access,
+    answer: Plan,
+    way: Way,
+    now: datetime,
+) -> Plan:
+    """Turn `answer` into one that has another server send its bytes.
+
+    There is no redirect to a store whose link could end before the client follows it.
+    """
+    said = dict(answer.headers)
+    content_type, disposition = said["Content-Type"], said["Content-Disposition"]
+    if way is Way.ACCEL:
+        # nginx says all of that by itself, and the store nothing of it.
+        told = HandOff(way, internal_lease(now))
+        return Plan(200, accelerated(answer.headers), hand_off=told)
+    last = _last_second(file, access, now)
+    granted = lease(now, _STORE_LINK_LIFE[access.grant], until=last)
+    spare = granted.left(now) - MARGIN
+    if spare <= 0:
+        return answer
+    # The link is the same for a whole window, and what is left until an end is not.
+    free = last is None or access.grant is Grant.PERSONAL
+    kept = said["Cache-Control"] if free else "private, no-cache"
+    told = HandOff(way, granted, content_type, disposition, kept)
+    own = _cache_control(file, request, access, at_most=spare)
+    return Plan(302, redirected(answer.headers, cache_control=own), hand_off=told)
+
+
+def _last_second(file: StoredFile, access: Access, now: datetime) -> int | None:
+    """Return the second since 1970 that no link to the store may outlive, if there is one."""
+    ends = [] if file.expires_at is None else [int(file.expires_at.timestamp())]
+    if access.grant is Grant.SIGNED:
+        # A second early rather than late, since what is left was rounded.
+        ends.append(math.ceil(now.timestamp() + access.seconds_left) - 1)
+    return min(ends, default=None)
 
 
 def _with_body(status: int, content_type: str, headers: Headers, pieces: tuple[Piece, ...]) -> Plan:
@@ -229,18 +304,30 @@ def _wants_digest(preferences: str) -> bool:
     return weights.get("sha-256", "").partition(";")[0].strip() != "0"
 
 
-def _cache_control(file: StoredFile, request: DeliveryRequest, access: Access) -> str:
-    """Say who may keep the answer and for how long.
+def _cached_while_it_lives(file: StoredFile, now: datetime) -> StoredFile:
+    """Return the file with no more time in caches than it has left."""
+    if file.expires_at is None:
+        return file
+    left = max(int((file.expires_at - now).total_seconds()), 0)
+    return replace(file, cache_max_age=min(file.cache_max_age, left))
+
+
+def _cache_control(
+    file: StoredFile, request: DeliveryRequest, access: Access, *, at_most: int | None = None
+) -> str:
+    """Say who may keep the answer and for how long: `at_most` seconds, where there is such a limit.
 
     Only the link with the current name is kept without asking: after a rename its URL is another.
+    A signed link is one too, and caches may keep for everyone what everyone with the link may have.
     """
     if access.grant is Grant.PERSONAL:
         return "private, no-store"
+    limits = [file.cache_max_age, *([] if at_most is None else [at_most])]
     if access.grant is Grant.SIGNED:
-        return f"private, max-age={max(min(file.cache_max_age, access.seconds_left), 0)}"
-    if request.filename == file.filename and file.cache_max_age > 0:
-        return f"public, max-age={file.cache_max_age}, immutable"
-    return "public, no-cache"
+        return f"public, max-age={max(min(*limits, access.seconds_left), 0)}"
+    if request.filename != file.filename or file.cache_max_age <= 0:
+        return "public, no-cache"
+    return f"public, max-age={min(limits)}" + (", immutable" if at_most is None else "")
 
 
 def _safety_headers(access: Access) -> Headers:

@@ -10,6 +10,7 @@ class StoredFile:
 
     `etag` has no quotes; `sha256` is lowercase hex, or None where no one has read the bytes yet.
     `delivery` is its collection's way of sending bytes: `proxy`, `redirect` or `x-accel`.
+    `expires_at` is when the file ends, None for never.
     """
 
     id: str
@@ -26,3 +27,4 @@ class StoredFile:
     created_at: datetime
     cache_max_age: int
     delivery: str
+    expires_at: datetime | None = None

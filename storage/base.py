@@ -203,7 +203,8 @@ class Multipart(Protocol):
         """Discard the upload and its parts. That it is gone already is no error."""
 
     def stale_multiparts(self, older_than: datetime) -> Iterator[tuple[str, str, datetime]]:
-        """Yield key, upload id and begin (UTC) of every upload begun before `older_than`.
+        """Yield key, upload id and begin (UTC) of every upload that was begun before `older_than`
+        and was given no part since.
 
         Also those of writers and appenders that are at work. The id is good for `abort`, and may
         be spelled otherwise than the one that `begin` returned: know an upload by its key.
@@ -283,6 +284,32 @@ class Filed(Protocol):
 
     def filed_at(self, key: str) -> str:
         """Return where the object's file lies in the storage's folder; nothing is looked up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A file beside the objects. `size` is in bytes, `modified` when it was last written (UTC)."""
+
+    name: str
+    size: int
+    modified: datetime
+
+
+@runtime_checkable
+class Sweepable(Protocol):
+    """The capability of finding what processes that were killed have left beside the objects."""
+
+    def sweep(self, older_than: datetime, *, remove: bool) -> Iterator[Leftover]:
+        """Yield what writers left that was last written before `older_than`, removed if asked.
+
+        What a living process still writes is left alone, however old it is.
+        """
+
+    def stale_unfinished(self, older_than: datetime) -> Iterator[Leftover]:
+        """Yield the unfinished objects of Resumable last written before `older_than`, by key.
+
+        Also those that will be gone on with.
+        """
 
 
 State = dict[str, Any]

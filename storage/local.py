@@ -25,15 +25,16 @@ from storage.keys import validated
 from storage.local_files import LocalBody, LocalWriter
 from storage.local_multipart import LocalMultipart
 from storage.local_resumable import LocalResumable
+from storage.local_sweep import LocalSweep
 from storage.selftest import prove
 
 _SHARD: Final = re.compile(r"[0-9a-z]{2}", re.ASCII)
 
 
-class LocalStorage(LocalMultipart, LocalResumable):
+class LocalStorage(LocalMultipart, LocalResumable, LocalSweep):
     """The storage in the folder `root`; `durable` fsyncs before a commit or a delete returns.
 
-    Implements Storage, Multipart and Resumable.
+    Implements Storage, Multipart, Resumable and Sweepable.
     """
 
     def __init__(self, root: Path, durable: bool = True) -> None:

@@ -4,19 +4,23 @@ What an answer says is decided in `services.delivery`; nothing is added to it he
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from flask import Response, after_this_request, request
 
 from services import delivery
+from services.caller import ANONYMOUS
 from services.cors import CorsPolicy
-from services.delivery import PERSONAL, PUBLIC, Access, DeliveryRequest, Plan
+from services.delivery import PERSONAL, PUBLIC, Access, DeliveryRequest
 from services.errors import FileNotFound
 from services.stored import StoredFile
 from storage.errors import ObjectNotFound
 from views.bodies import PlannedResponse, respond
 from views.current import caller, services
+from views.links import shown_link
+from views.proxies import announced
 
 FAILED = "holdall.delivery_failed"
 """Where `views.front` leaves the error that ended its try at the same request."""
@@ -30,13 +34,25 @@ def serve(file_id: str, filename: str | None = None) -> Response:
     """Send the file, or as much of it as is asked for. The id decides; the name is for people."""
     asked, cors = _asked(filename), _cors()
     try:
-        if FAILED in request.environ:
-            raise request.environ[FAILED]
-        file, access = _find(file_id)
-        plan = delivery.plan(file, asked, access=access, cors=cors, now=datetime.now(UTC))
-        return _attach(plan, file)
+        return _served(file_id, asked, cors)
     except Exception:
         _add_to_error(delivery.error_headers(asked, cors=cors))
+        raise
+
+
+def _served(file_id: str, asked: DeliveryRequest, cors: CorsPolicy) -> Response:
+    """Answer with the file. Raises FileNotFound for one that was deleted since it was found."""
+    try:
+        if FAILED in request.environ:
+            raise request.environ[FAILED]
+        file, access = _find(file_id, asked.filename)
+        way = services().ways.of(file, announced(request.environ))
+        plan = delivery.plan(file, asked, access=access, cors=cors, now=datetime.now(UTC), way=way)
+        plan = services().ways.told(plan, file)
+        return respond(plan, services().storages[file.backend], file.key, file.size)
+    except ObjectNotFound:
+        if services().files.for_delivery(file_id) is None:
+            raise FileNotFound from None
         raise
 
 
@@ -48,7 +64,8 @@ def preflight(file_id: str, filename: str | None = None) -> Response:
 
 def _asked(filename: str | None) -> DeliveryRequest:
     """Read of the request what a plan depends on."""
-    download = request.args.get("download", "0") not in ("0", "false")
+    asks = request.args.get("download", "0") not in ("0", "false")
+    download = asks or request.args.get("disposition") == "attachment"
     return delivery_request(request.environ, filename, download=download)
 
 
@@ -64,29 +81,25 @@ def _cors() -> CorsPolicy:
     return CorsPolicy(services().settings.cors_origins)
 
 
-def _find(file_id: str) -> tuple[StoredFile, Access]:
+def _find(file_id: str, filename: str | None) -> tuple[StoredFile, Access]:
     """Return the file and by what right the caller has it.
 
-    Raises FileNotFound for a file that the caller may not have, as for one that does not exist.
+    Raises FileNotFound for a file that the caller may not have, as for one that does not exist,
+    LinkInvalid and LinkExpired.
     """
+    signed = shown_link()
     file = services().files.for_delivery(file_id)
-    if file is None:
-        raise FileNotFound
-    if file.visibility == "public":
+    if file is not None and signed is not None:
+        return replace(file, filename=filename or file.filename), signed
+    if file is not None and file.visibility == "public":
         return file, PUBLIC
-    if caller().may_read(owner=file.owner, visibility=file.visibility):
+    # Asked for a missing file too: that a wrong key is refused must not tell that there is one.
+    who = caller() if signed is None else ANONYMOUS
+    if file is not None and who.may_read(
+        owner=file.owner, collection=file.collection, visibility=file.visibility
+    ):
         return file, PERSONAL
     raise FileNotFound
-
-
-def _attach(plan: Plan, file: StoredFile) -> Response:
-    """Open the bytes of a plan. Raises FileNotFound for a file deleted since it was found."""
-    try:
-        return respond(plan, services().storages[file.backend], file.key, file.size)
-    except ObjectNotFound:
-        if services().files.for_delivery(file.id) is None:
-            raise FileNotFound from None
-        raise
 
 
 def _add_to_error(headers: delivery.Headers) -> None:

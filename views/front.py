@@ -17,7 +17,7 @@ from views.bodies import attach
 from views.current import Services
 from views.delivery import FAILED, delivery_request
 from views.observing import Observed
-from views.proxies import Application
+from views.proxies import Application, announced
 
 _PREFIX: Final = "/uploads/"
 _BARE: Final = "/uploads/<file_id>"
@@ -32,6 +32,7 @@ class DeliveryFront:
         self._application = application
         self._files = services.files
         self._storages = services.storages
+        self._ways = services.ways
         self._cors = CorsPolicy(services.settings.cors_origins)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -42,7 +43,9 @@ class DeliveryFront:
         observed = Observed.begin(environ.get("HTTP_X_REQUEST_ID", ""))
         file_id, slash, name = path[len(_PREFIX) :].partition("/")
         try:
-            found = self._answer(environ, file_id, name or None) if name or not slash else None
+            found = (
+                self._answer(environ, file_id, name or None) if _is_routed(slash, name) else None
+            )
         except Exception as error:
             environ[FAILED] = error
             found = None
@@ -70,6 +73,16 @@ class DeliveryFront:
         # WSGI gives the path's bytes as Latin-1 (PEP 3333).
         filename = None if name is None else name.encode("latin-1").decode("utf-8", "replace")
         asked = delivery_request(environ, filename, download=False)
-        plan = delivery.plan(file, asked, access=PUBLIC, cors=self._cors, now=datetime.now(UTC))
+        way = self._ways.of(file, announced(environ))
+        now = datetime.now(UTC)
+        plan = delivery.plan(file, asked, access=PUBLIC, cors=self._cors, now=now, way=way)
+        plan = self._ways.told(plan, file)
         wrap = environ.get("wsgi.file_wrapper")
         return plan, attach(plan, self._storages[file.backend], file.key, file.size, wrap)
+
+
+def _is_routed(slash: str, name: str) -> bool:
+    """Say whether the URL map has a view for what follows the file's id."""
+    if not name:
+        return not slash
+    return not name.startswith("/") and "\n" not in name

@@ -1,11 +1,24 @@
 """Whom to believe about the client: forwarded headers count only when a trusted proxy sent them."""
 
 import ipaddress
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+_ANNOUNCED: Final = "holdall.accel"
+"""No header has such a name in a WSGI environment, so that no client can put it there."""
+
+
+def announced(environ: Mapping[str, Any]) -> frozenset[str]:
+    """Return the backends whose files the proxy that sent a request can send by itself.
+
+    It names them in X-Holdall-Accel; without a trusted proxy there are none.
+    """
+    names: frozenset[str] = environ.get(_ANNOUNCED, frozenset())
+    return names
 
 
 class TrustedProxies:
@@ -25,11 +38,13 @@ class TrustedProxies:
         return self._application(environ, start_response)
 
     def _believe(self, environ: dict[str, Any]) -> None:
+        environ[_ANNOUNCED] = frozenset(environ.get("HTTP_X_HOLDALL_ACCEL", "").split())
         hops = [hop.strip() for hop in environ.get("HTTP_X_FORWARDED_FOR", "").split(",")]
         for hop in filter(None, reversed(hops)):
-            if not _is_address(hop):
+            address = _address(hop)
+            if address is None:
                 break
-            environ["REMOTE_ADDR"] = hop
+            environ["REMOTE_ADDR"] = str(address)
             if not self._trusts(hop):
                 break
         scheme = _last(environ.get("HTTP_X_FORWARDED_PROTO", ""))
@@ -38,19 +53,18 @@ class TrustedProxies:
         if host := _last(environ.get("HTTP_X_FORWARDED_HOST", "")):
             environ["HTTP_HOST"] = host
 
-    def _trusts(self, address: str) -> bool:
-        if not _is_address(address):
-            return False
-        peer = ipaddress.ip_address(address)
-        return any(peer in network for network in self._networks)
+    def _trusts(self, peer: str) -> bool:
+        address = _address(peer)
+        return address is not None and any(address in network for network in self._networks)
 
 
-def _is_address(text: str) -> bool:
+def _address(text: str) -> Address | None:
+    """Read an address; IPv4 that a socket for IPv6 has taken is IPv4 again."""
     try:
-        ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text)
     except ValueError:
-        return False
-    return True
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _last(header: str) -> str:

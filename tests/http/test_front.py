@@ -1,14 +1,18 @@
 """The short way for public files says exactly what the framework's way says."""
 
-from typing import Any
+from datetime import datetime, tzinfo
+from typing import Any, Self
 
 import pytest
 from flask.testing import FlaskClient
 
+import views.delivery
+import views.front
 from app import Holdall
-from storage.errors import StorageUnavailable
-from tests.conftest import MakeApp, parts
+from storage.errors import ObjectNotFound, StorageUnavailable
+from tests.conftest import MakeApp, parts, s3_variables
 from tests.http.test_files import put
+from tests.http.test_redirect import deliver
 
 REQUESTS: tuple[dict[str, str], ...] = (
     {},
@@ -41,6 +45,49 @@ def test_both_ways_answer_alike(app_with: MakeApp, method: str, headers: dict[st
     for url in (file["url"], f"/uploads/{file['id']}", f"/uploads/{file['id']}/old name.txt"):
         front, framework = both(client, method, url, headers)
         assert front == framework
+
+
+@pytest.mark.parametrize("name", ["/", "//", "//a.txt", "/%0A", "/a%0Ab", "/a//b", "/%00", "/a/"])
+def test_both_ways_find_the_same_urls(app_with: MakeApp, name: str) -> None:
+    client = app_with().test_client()
+    file = put(client, "a.txt", b"some text of a file")
+    front, framework = both(client, "GET", f"/uploads/{file['id']}{name}", {})
+    assert front == framework
+
+
+class Stopped(datetime):
+    """A clock that stands still, as a redirect's lifetime is counted in seconds."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        return cls(2026, 5, 17, 12, 0, 0, 500_000, tz)
+
+
+@pytest.mark.parametrize("delivery", ["redirect", "x-accel"])
+@pytest.mark.parametrize("storage", ["local", "s3"])
+def test_both_ways_hand_off_alike(
+    request: pytest.FixtureRequest,
+    app_with: MakeApp,
+    monkeypatch: pytest.MonkeyPatch,
+    delivery: str,
+    storage: str,
+) -> None:
+    backend = s3_variables(request) if storage == "s3" else {}
+    app = app_with(TRUSTED_PROXIES="127.0.0.1", CORS_ORIGINS="https://app.example", **backend)
+    deliver(app, delivery)
+    client = app.test_client()
+    file = put(client, "größe.txt", b"some text of a file")
+    for module in (views.front, views.delivery):
+        monkeypatch.setattr(module, "datetime", Stopped)
+    seen = set()
+    for headers in REQUESTS:
+        for url in (file["url"], f"/uploads/{file['id']}", f"/uploads/{file['id']}/old name.txt"):
+            announced = headers | {"X-Holdall-Accel": f"other {storage}"}
+            front, framework = both(client, "GET", url, announced)
+            assert front == framework
+            seen |= front[1].keys() & {"Location", "X-Accel-Redirect"}
+    expected = "X-Accel-Redirect" if delivery == "x-accel" else "Location"
+    assert seen == (set() if (delivery, storage) == ("redirect", "local") else {expected})
 
 
 @pytest.mark.parametrize("url", ["/uploads/", "/uploads//", "/uploads/x/", "/uploads/x/y"])
@@ -82,3 +129,18 @@ def test_an_error_ends_both_ways_at_once(
     monkeypatch.setattr(parts(local_app).storages["local"], "open", broken)
     assert client.get(file["url"]).status_code == 503
     assert len(tries) == 1
+
+
+def test_a_file_that_is_deleted_while_it_is_asked_for_is_not_found(
+    local_app: Holdall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = local_app.test_client()
+    url = put(client, "a.txt")["url"]
+
+    def deleted(*arguments: object) -> None:
+        monkeypatch.undo()
+        assert client.delete(url.replace("/uploads/", "/api/files/").rpartition("/")[0])
+        raise ObjectNotFound("gone")
+
+    monkeypatch.setattr(parts(local_app).storages["local"], "open", deleted)
+    assert client.get(url).status_code == 404

@@ -6,6 +6,7 @@ from hashlib import sha256
 
 from services.cors import CorsPolicy
 from services.delivery import PUBLIC, Access, DeliveryRequest, Plan, plan
+from services.handoff import Way
 from services.stored import StoredFile
 
 CONTENT = bytes(range(256)) * 4
@@ -44,10 +45,11 @@ def ask(
     access: Access = PUBLIC,
     cors: CorsPolicy = LISTED,
     now: datetime = NOW,
+    way: Way | None = None,
 ) -> Plan:
     """Plan a request for FILE by its current name, with the given headers."""
     request = DeliveryRequest(method, headers or {}, filename, download)
-    return plan(file, request, access=access, cors=cors, now=now)
+    return plan(file, request, access=access, cors=cors, now=now, way=way)
 
 
 def headers_of(answer: Plan) -> dict[str, str]:

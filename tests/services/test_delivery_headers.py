@@ -60,7 +60,7 @@ class TestCaching:
     @pytest.mark.parametrize(("left", "age"), [(60, 60), (10**9, 86_400), (0, 0), (-5, 0)])
     def test_a_signed_link_is_kept_no_longer_than_it_lives(self, left: int, age: int) -> None:
         named = headers_of(ask(access=Access(Grant.SIGNED, left)))
-        assert named["cache-control"] == f"private, max-age={age}"
+        assert named["cache-control"] == f"public, max-age={age}"
 
 
 class TestSafety:
