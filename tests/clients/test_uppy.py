@@ -115,12 +115,12 @@ def listing(page: Page, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 
 @contextmanager
-def browsing(url: str, profile: Path) -> Iterator[None]:
+def browsing(url: str, profile: Path, *options: str) -> Iterator[None]:
     """Have a browser without a window show a page."""
     found = [path for name in BROWSERS if (path := shutil.which(name))]
     if not found:
         raise FileNotFoundError("no Chromium: on Debian and Ubuntu, apt-get install chromium")
-    command = [found[0], *OPTIONS, f"--user-data-dir={profile}", url]
+    command = [found[0], *OPTIONS, *options, f"--user-data-dir={profile}", url]
     browser = Child(command, log=profile.with_suffix(".log"), env=os.environ)
     try:
         yield
