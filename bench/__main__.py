@@ -1,4 +1,7 @@
-"""The command: `python -m bench [CASE …]`. Runs the rounds and prints the report."""
+"""The command: `python -m bench [CASE …]`. Runs the rounds and prints the report.
+
+`python -m bench fsck` measures a command and no server, and stands by itself (`bench.fsck`).
+"""
 
 import argparse
 import itertools
@@ -11,7 +14,7 @@ from pathlib import Path
 
 from pydantic import ByteSize, TypeAdapter
 
-from bench import clients, servers
+from bench import clients, fsck, servers
 from bench.cases import CASES, SPARSE, Case, Fixture, driver_ceiling, seed
 from bench.lineup import OPPONENTS, lineup, takes_part
 from bench.report import Results, as_markdown, write_json
@@ -26,6 +29,8 @@ RESULTS = Path(__file__).parent / "results" / "last.json"
 
 def main() -> int:
     """Run what the command line names; return 0, or 2 when something needed is missing."""
+    if sys.argv[1:2] == ["fsck"]:
+        return fsck.main(sys.argv[2:])
     options = _options()
     # So that `kill` runs the same clean-up as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
