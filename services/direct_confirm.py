@@ -24,6 +24,7 @@ from services.errors import (
     Conflict,
     Gone,
     InvalidField,
+    KeyInvalid,
     LinkUsed,
     QuotaExceeded,
     TakenOver,
@@ -45,7 +46,7 @@ AT_ONCE: Final = 16
 """Copies and completions under way in one process."""
 
 _CHANGED: Final = "The bytes changed while they were looked at: confirm again"
-_REFUSED: Final = (TooLarge, TypeNotAllowed, QuotaExceeded, LinkUsed)
+_REFUSED: Final = (TooLarge, TypeNotAllowed, QuotaExceeded, LinkUsed, KeyInvalid)
 T = TypeVar("T")
 
 log = logging.getLogger("holdall.direct")

@@ -16,6 +16,7 @@ from services.database import Database
 from services.errors import (
     Conflict,
     Gone,
+    KeyInvalid,
     LinkUsed,
     QuotaExceeded,
     TooLarge,
@@ -67,7 +68,7 @@ class Endings:
                     [finished],
                     also=lambda session: hold.change(session, state=COMPLETE, file_id=file_id),
                 )
-            except (LinkUsed, QuotaExceeded, TooLarge, TypeNotAllowed):
+            except (KeyInvalid, LinkUsed, QuotaExceeded, TooLarge, TypeNotAllowed):
                 self.remove(hold, row)
                 raise
             except IntegrityError:

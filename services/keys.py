@@ -181,7 +181,7 @@ class Keys:
 
     def is_active(self, key_id: str) -> bool:
         """Say whether the key with that id is neither revoked nor expired at this moment."""
-        query = select(ApiKey.id).where(ApiKey.id == key_id, _is_active())
+        query = select(ApiKey.id).where(ApiKey.id == key_id, active_key())
         with self._database.read() as session:
             return session.scalar(query) is not None
 
@@ -266,14 +266,14 @@ def _require_id(key_id: str) -> None:
         raise ApiKeyNotFound
 
 
-def _is_active() -> ColumnElement[bool]:
+def active_key() -> ColumnElement[bool]:
     alive = or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now())
     return and_(ApiKey.revoked_at.is_(None), alive)
 
 
 def _makers(session: Session) -> list[str]:
     """Return the ids of the keys that can make keys, which no other transaction ends meanwhile."""
-    query = select(ApiKey).where(_is_active(), ApiKey.collection.is_(None)).order_by(ApiKey.id)
+    query = select(ApiKey).where(active_key(), ApiKey.collection.is_(None)).order_by(ApiKey.id)
     rows = session.scalars(query.with_for_update())
     return [row.id for row in rows if "admin" in row.scopes]
 

@@ -15,14 +15,15 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from models import Base, File, IdempotencyKey, now
+from models import ApiKey, Base, File, IdempotencyKey, now
 from services.caller import Caller
 from services.counters import count
 from services.database import Database
-from services.errors import FileNotFound, InvalidField, KeyReused
+from services.errors import FileNotFound, InvalidField, KeyInvalid, KeyReused
 from services.filenames import folded
 from services.files import SHOWN, FileInfo
 from services.intake import Publishable
+from services.keys import active_key
 from services.metadata import checked
 from services.mimetype import family
 from services.policy import Policies, Policy
@@ -103,14 +104,15 @@ class Publishing:
         and `spent` are reservations that they take the place of besides their own.
 
         The policy is held against them once more, as it is now. Raises InvalidField for metadata
-        over its limits, CollectionNotFound, TooLarge, TypeNotAllowed, QuotaExceeded, LinkUsed, and
-        StorageFull.
+        over its limits, CollectionNotFound, TooLarge, TypeNotAllowed, QuotaExceeded, LinkUsed,
+        KeyInvalid for a key that was revoked or ended while the bytes came, and StorageFull.
         """
         rows = [_row(intake, self._policies.of(intake.state.collection)) for intake in intakes]
         quotas = self._to_settle(intakes)
         self._database.require_room()
         try:
             with self._database.write() as session:
+                _require_active(session, {row["owner"] for row in rows})
                 if retry is not None:
                     self._remember(session, retry, rows)
                 for collection, coming in quotas:
@@ -165,6 +167,19 @@ class Publishing:
                 expires_at=now() + KEPT_FOR,
             )
         )
+
+
+def _require_active(session: Session, owners: set[str | None]) -> None:
+    """Raise KeyInvalid unless every key among `owners` is still good.
+
+    A body may take hours to come, and what takes its key away must not have to wait for it.
+    """
+    keys = owners - {None}
+    if not keys:
+        return
+    active = session.scalars(select(ApiKey.id).where(ApiKey.id.in_(keys), active_key())).all()
+    if len(active) < len(keys):
+        raise KeyInvalid
 
 
 _LOGGED: Final = ("id", "size", "content_type", "collection", "backend")
