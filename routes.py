@@ -57,9 +57,7 @@ FILE_CONFIRMED = {"200": shape.File} | FILE_MADE
 READINESS = answers(200, shape.Readiness) | answers(503, shape.Readiness)
 
 ROUTES = (
-    Route(
-        "post", "/api/upload", uploads.create, UPLOADS, answers(201, shape.FileOrFiles), FORM
-    ),
+    Route("post", "/api/upload", uploads.create, UPLOADS, answers(201, shape.FileOrFiles), FORM),
     Route(
         "put", "/api/upload/<path:filename>", uploads.put, UPLOADS, answers(201, shape.File), BODY
     ),

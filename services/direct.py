@@ -117,7 +117,8 @@ class Direct:
         """Begin an upload sent by one form; its key is the form's field `key`."""
         row = self._begin(caller, declared, WHOLE)
         storage, seconds = self._storages[row.backend], _seconds_left(row)
-        largest = min(self._rows.policy_of(row).max_size, LARGEST_WHOLE)
+        policy = self._rows.policy_of(row)
+        largest = min(policy.max_size, policy.max_bytes or LARGEST_WHOLE, LARGEST_WHOLE)
         request = (
             storage.presign_post(
                 row.key,
@@ -273,14 +274,24 @@ class Direct:
         # A part that was sent twice counts once, however often the store lists it.
         arrived = sum({part.number: part.size for part in parts}.values())
         policy = self._rows.policy_of(row)
-        policy.check_size(arrived)
-        if row.length is not None and arrived > row.length:
-            raise TooLarge(f"{arrived} bytes came of an upload of {row.length}")
+        if arrived > (policy.max_size if row.length is None else row.length):
+            self._give_up(row)
+            raise TooLarge(f"{arrived} bytes are more than this upload may have")
         if (room := self._rows.room_of(row, policy)) is not None:
             ahead = GROWTH if row.length is None else 0
             room.reserve(max(arrived, row.length or 0), ahead=ahead)
-        state = row.protocol_state | {"look_at": number + 1 + number // 4}
+        # By how many there are: a client may begin with the highest number.
+        known = min(number, len(parts))
+        state = row.protocol_state | {"look_at": known + 1 + known // 4}
         self._rows.put_off(row, protocol_state=state)
+
+    def _give_up(self, row: Upload) -> None:
+        """End an open upload that can become no file: what was signed for it ends too."""
+        with self._locks.hold(row.id) as hold:
+            found = self._rows.get(row.id)
+            if found is not None and found.state == OPEN:
+                self._rows.remove(hold, found, late_bytes=False)
+                log.info("direct upload refused", extra={"upload": row.id, "reason": "TooLarge"})
 
     def _finished(
         self,

@@ -7,6 +7,7 @@ looked at by `services.direct_confirm`, and nothing is served before.
 
 import io
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import BinaryIO, Final, cast
 
 from typing_extensions import Buffer
@@ -21,10 +22,13 @@ from services.errors import (
     InvalidField,
     LengthRequired,
     NoFileProvided,
+    QuotaExceeded,
+    TooLarge,
 )
 from services.forms import LARGEST_FIELD, Event, Field, FileStart
+from services.locks import Locks
 from services.policy import Policy
-from services.upload_rows import OPEN
+from services.upload_rows import FINISHING, OPEN
 from storage.base import CHUNK_SIZE, Multipart, Presigner, Storage
 from storage.errors import ObjectNotFound
 from storage.keys import is_random_name
@@ -35,8 +39,9 @@ FILE_FIELD: Final = "file"
 class Receipt:
     """Take in what signed requests send."""
 
-    def __init__(self, rows: Rows, storages: Mapping[str, Storage]) -> None:
+    def __init__(self, rows: Rows, locks: Locks, storages: Mapping[str, Storage]) -> None:
         self._rows = rows
+        self._locks = locks
         self._storages = storages
 
     def whole(
@@ -49,7 +54,7 @@ class Receipt:
         """Keep the body of one PUT, in place of an earlier one, and return its tag.
 
         Raises FileNotFound, Gone, Conflict, LengthRequired, InvalidField for another length than
-        was declared, TooLarge, DigestMismatch, and what reading `chunks` raises.
+        was declared, TooLarge, QuotaExceeded, DigestMismatch, and what reading `chunks` raises.
         """
         row, storage = self._open(upload_id, WHOLE)
         size = self._require_length(row, length)
@@ -75,8 +80,10 @@ class Receipt:
         chunks: Iterable[Buffer],
         digests: tuple[ExpectedDigest, ...] = (),
     ) -> str:
-        """Keep the body of one PUT as part `number`, and return its tag. Raises as `whole` does,
-        and QuotaExceeded.
+        """Keep the body of one PUT as part `number`, and return its tag. Raises as `whole` does.
+
+        Parts that come at once are each judged before the others are there. So it is looked again
+        at the end, and an upload that has become too large by then is over.
         """
         row, storage = self._open(upload_id, PARTS)
         if not isinstance(storage, Multipart) or number > storage.maximum_parts:
@@ -88,9 +95,22 @@ class Receipt:
             self._require_room(row, others + size)
             body = io.BufferedReader(_Reader(_verified(chunks, digests)), CHUNK_SIZE)
             stored = storage.put_part(row.key, upload, number, cast(BinaryIO, body))
+            self._look_again(row, storage)
         except ObjectNotFound as error:
+            self._release(row)
             raise Gone("The upload has ended") from error
         return stored.etag
+
+    def _look_again(self, row: Upload, storage: Multipart) -> None:
+        """Hold all parts against what may come. Raises TooLarge and QuotaExceeded."""
+        parts = storage.list_parts(row.key, row.storage_state["upload"])
+        try:
+            self._require_room(row, sum(part.size for part in parts))
+        except (TooLarge, QuotaExceeded):
+            # Another part may have found out first.
+            with suppress(FileNotFound), self._locks.hold(row.id) as hold:
+                self._rows.remove(hold, row, late_bytes=False)
+            raise
 
     def _open(self, upload_id: str, mode: str) -> tuple[Upload, Storage]:
         """Return an upload that takes bytes here, and where they go."""
@@ -120,25 +140,39 @@ class Receipt:
         policy = self._policy(row)
         policy.check_size(size)
         if (room := self._rows.room_of(row, policy)) is not None:
-            room.reserve(max(size, row.length or 0))
+            room.grow(max(size, row.length or 0))
 
     def _keep(self, row: Upload, storage: Storage, pieces: Iterable[Buffer]) -> str:
         """Store a whole file at its staging key, if its upload is still open at the end."""
         policy, received = self._policy(row), 0
         room = self._rows.room_of(row, policy)
-        with storage.create(row.key) as writer:
-            for piece in pieces:
-                received += memoryview(piece).nbytes
-                policy.check_size(received)
-                if room is not None:
-                    room.cover(max(received, row.length or 0))
-                writer.write(piece)
-            info = writer.commit()
+        try:
+            with storage.create(row.key) as writer:
+                for piece in pieces:
+                    received += memoryview(piece).nbytes
+                    policy.check_size(received)
+                    if room is not None:
+                        room.cover(max(received, row.length or 0))
+                    writer.write(piece)
+                info = writer.commit()
+        except BaseException:
+            self._release(row)
+            raise
         now_there = self._rows.get(row.id)
         if now_there is None or now_there.state != OPEN:
             storage.delete(row.key)
+            self._release(row)
             raise Gone("The upload has ended")
         return info.etag
+
+    def _release(self, row: Upload) -> None:
+        """Give back what was taken for bytes of an upload that had ended by then."""
+        room = self._rows.room_of(row, self._policy(row))
+        if room is None:
+            return
+        now_there = self._rows.get(row.id)
+        if now_there is None or now_there.state not in (OPEN, FINISHING):
+            room.release()
 
     def _file_of(self, row: Upload, events: Iterable[Event]) -> Iterator[bytes]:
         """Yield the file of a form. Raises NoFileProvided for a form without, or with another."""

@@ -169,9 +169,10 @@ class Rows:
         """
         late = late_bytes and row.protocol_state["mode"] == WHOLE
         with self._database.write() as session:
+            # Before the upload's own row: the order in which publishing takes them.
+            release(session, [intake_of(row).file_id])
             ends = row.expires_at if late else now()
             hold.change(session, state=EXPIRED, expires_at=ends)
-            release(session, [intake_of(row).file_id])
         row.state = EXPIRED
         if self.free(row) and not late:
             self.forget(hold)

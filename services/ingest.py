@@ -82,7 +82,7 @@ class Ingest:
             file_id=random_name(),
             key=new_key(),
             filename=clean_filename(filename),
-            declared_type=content_type.strip()[:255] or None,
+            declared_type=_written(content_type)[:255] or None,
             declared_size=declared.size,
             collection=policy.collection,
             owner=caller.owner,
@@ -107,6 +107,11 @@ class Ingest:
         """Raise LinkUsed when the link that `caller` came by has had its file."""
         if caller.link is not None:
             self._used_links.require_unused(caller.link)
+
+
+def _written(content_type: str) -> str:
+    """Return a type without what no type has, and some database no text for, such as NUL."""
+    return "".join(char for char in content_type if char.isprintable()).strip()
 
 
 class Intake(Feed):

@@ -19,6 +19,7 @@ from datetime import timedelta
 from typing import Final
 
 from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -112,6 +113,15 @@ class Room:
             return
         self.reserve(max(size, self._recorded), ahead=GROWTH if size > self._enough else 0)
 
+    def grow(self, size: int) -> None:
+        """Hold room for `size` bytes at the least; requests at once leave the most of theirs.
+
+        Raises QuotaExceeded.
+        """
+        with self._database.write() as session:
+            left_in(session, self._collection)  # who else would change it waits from here on
+            self.take(session, max(size, self._held(session)))
+
     def fit(self, size: int) -> None:
         """Give back what was taken ahead: `size` bytes came, and no more will."""
         if size < self._recorded:
@@ -149,17 +159,20 @@ class Room:
         except SQLAlchemyError as error:
             log.warning("room was not given back", extra={"reason": type(error).__name__})
 
-    def _write(self, session: Session, size: int) -> None:
-        session.merge(
-            Reservation(
-                id=self.id,
-                collection=self._collection,
-                owner=self._owner,
-                files=self._files,
-                bytes=size,
-                expires_at=now() + self._lasts,
-            )
+    def _held(self, session: Session) -> int:
+        mine = select(Reservation.bytes).where(
+            Reservation.id == self.id, Reservation.expires_at > now()
         )
+        return session.scalar(mine) or 0
+
+    def _write(self, session: Session, size: int) -> None:
+        # One statement: what is there may be given back or swept at this moment.
+        insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+        held = {"files": self._files, "bytes": size, "expires_at": now() + self._lasts}
+        new = insert(Reservation).values(
+            id=self.id, collection=self._collection, owner=self._owner, **held
+        )
+        session.execute(new.on_conflict_do_update(index_elements=["id"], set_=held))
 
     def _credit(self, session: Session) -> int:
         """Return how many bytes those reservations hold that this one takes the place of."""

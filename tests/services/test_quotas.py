@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 from io import BytesIO
 from typing import Any
@@ -20,6 +20,7 @@ from services.ingest import Intake
 from services.intake import Declaration
 from services.listing import Query
 from services.resumed import Request
+from storage.keys import random_name
 from tests.conftest import MakeApp, objects, parts
 from tests.services.uploading import database_of, expires_at
 
@@ -206,6 +207,20 @@ def test_room_that_nobody_gave_back_ends_by_itself(app: Holdall) -> None:
     parts(app).expiry.run()
     assert reservations(app) == []
     assert killed.state.reserved
+
+
+def test_room_that_is_swept_while_it_grows_is_taken_anew(app: Holdall) -> None:
+    limit(app, max_bytes=MIB)
+    database = database_of(app)
+    room = quotas.Room(database_of(app), random_name(), TIGHT, None)
+    room.reserve(10)
+    with ThreadPoolExecutor(1) as pool:
+        with database.write() as session:
+            quotas.release(session, [room.id])
+            growing = pool.submit(room.reserve, 20)
+            wait([growing], timeout=0.3)
+        growing.result()
+    assert reservations(app) == [(1, 20)]
 
 
 def test_a_file_whose_room_has_ended_is_counted_again(app: Holdall) -> None:
