@@ -20,8 +20,10 @@ import routes
 from cli.collections import collections
 from cli.doctor import doctor
 from cli.fsck import fsck
+from cli.gc import gc
 from cli.keys import keys as keys_group
 from cli.loading import loaded
+from cli.migrate import migrate_storage
 from config import ConfigurationError, Settings, load_settings
 from config.secrets import secret_in
 from models import db
@@ -30,13 +32,13 @@ from services.collections import Collections
 from services.database import Database, engine_options, prepare_engine, upgrade_lock
 from services.direct import Direct
 from services.direct_confirm import Confirming
-from services.direct_leftovers import Leftovers
 from services.direct_receipt import Receipt
 from services.direct_rows import Rows
 from services.direct_urls import OwnUrls
 from services.expiry import Expiry
 from services.failures import Failures
 from services.files import Files
+from services.gc import Collector
 from services.hashing import Hashing
 from services.ingest import Ingest
 from services.keys import Keys
@@ -58,7 +60,7 @@ from storage import Storages, open_storage
 from storage.aio import AsyncStorage
 from storage.base import Storage
 from storage.errors import StorageError, StorageFull
-from views import body, direct, errors, observing, schemas, sites, tus
+from views import body, direct, errors, metrics, observing, schemas, sites, tus
 from views.current import EXTENSION, Services
 from views.direct_link import LinkInPath
 from views.documentation import SECURITY
@@ -102,6 +104,7 @@ class Holdall(OpenAPI):
         """Begin what goes on beside requests; a server calls it in each worker, after the fork."""
         services: Services = self.extensions[EXTENSION]
         services.expiry.start()
+        services.collector.start()
         services.hashing.start()
 
 
@@ -130,7 +133,9 @@ def create_app(settings: Settings | None = None) -> Holdall:
     app.cli.add_command(collections)
     app.cli.add_command(doctor)
     app.cli.add_command(fsck)
+    app.cli.add_command(gc)
     app.cli.add_command(keys_group)
+    app.cli.add_command(migrate_storage)
     _allow_origins(app, settings)
     app.wsgi_app = LinkInPath(app.wsgi_app)  # type: ignore[method-assign]
     app.wsgi_app = DeliveryFront(app.wsgi_app, app.extensions[EXTENSION])  # type: ignore[method-assign]
@@ -218,9 +223,10 @@ def _services(
         expires_in=timedelta(seconds=settings.upload_expires_in),
     )
     own_urls = OwnUrls(secrets)
+    locks = Locks(database)
     direct = Direct(
         rows,
-        Locks(database),
+        locks,
         Confirming(rows, storages, sniffer, publishing),
         storages,
         ingest,
@@ -229,7 +235,9 @@ def _services(
         own_urls,
     )
     interval = settings.sweep_interval
-    leftovers = Leftovers(database, storages)
+    expiry = Expiry(
+        database, uploads, direct, files, interval=interval, on_dropped=metrics.count_expired
+    )
     return Services(
         settings=settings,
         storages=storages,
@@ -239,9 +247,19 @@ def _services(
         files=files,
         uploads=uploads,
         direct=direct,
-        receipt=Receipt(rows, storages),
+        receipt=Receipt(rows, locks, storages),
         own_urls=own_urls,
-        expiry=Expiry(database, uploads, direct, leftovers, files, interval=interval),
+        expiry=expiry,
+        collector=Collector(
+            database,
+            storages,
+            expiry,
+            files,
+            scratch=settings.scratch,
+            grace=timedelta(seconds=settings.gc_grace),
+            interval=settings.gc_interval,
+            on_collected=metrics.count_collected,
+        ),
         hashing=Hashing(database, storages, interval=interval),
         listing=Listing(database),
         keys=keys,

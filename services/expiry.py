@@ -98,7 +98,7 @@ class Expiry:
         while ids := self._expired_files(failed):
             removed = self._remove_rows(ids)
             failed |= self._files.remove_in_turn(removed)
-            yield from (each.file_id for each in removed)
+            yield from (each.id for each in removed)
 
     def start(self) -> None:
         """Go on dropping in a thread, as long as the process lives."""
@@ -141,7 +141,8 @@ class Expiry:
             if protocol == DIRECT:
                 return self._direct.expire(upload_id)
             return self._uploads.expire(upload_id)
-        except (HoldallError, StorageError) as error:
+        except (HoldallError, StorageError, KeyError) as error:
+            # KeyError: its backend is configured no more. Those behind it are dropped all the same.
             log.warning("not dropped", extra={"upload": upload_id, "reason": str(error)})
             return False
 

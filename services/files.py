@@ -25,7 +25,7 @@ from services.mimetype import family
 from services.renaming import Named, Renaming
 from services.stored import StoredFile
 from storage.base import Storage
-from storage.errors import StorageError
+from storage.errors import ObjectNotFound, StorageError
 from storage.keys import is_random_name
 
 log = logging.getLogger("holdall.files")
@@ -206,17 +206,24 @@ class Files:
 
     def _under(self, visible: Sequence[ColumnElement[bool]], name: str) -> dict[str, Any]:
         """Return what a file is to have in its row under a new name. Raises TypeNotAllowed."""
-        with self._database.read() as session:
-            row = session.execute(select(*NAMED).where(*visible)).first()
-        if row is None:
-            raise FileNotFound
-        content_type = self._renaming.type_under(Named(*row), name)
+        try:
+            content_type = self._renaming.type_under(self._named(visible), name)
+        except ObjectNotFound:
+            # It may have moved to another backend since it was found.
+            content_type = self._renaming.type_under(self._named(visible), name)
         return {
             "filename": name,
             "folded": folded(name),
             "content_type": content_type,
             "family": family(content_type),
         }
+
+    def _named(self, visible: Sequence[ColumnElement[bool]]) -> Named:
+        with self._database.read() as session:
+            row = session.execute(select(*NAMED).where(*visible)).first()
+        if row is None:
+            raise FileNotFound
+        return Named(*row)
 
     def delete(self, caller: Caller, file_id: str) -> None:
         """Delete one file, its row first and then its object. Raises FileNotFound."""
@@ -252,6 +259,9 @@ class Files:
         """
         try:
             self._storages[removed.backend].delete(removed.key)
+        except KeyError:
+            self._leave(removed, "no storage has this name")
+            return False
         except StorageError as error:
             self._leave(removed, str(error))
             return False

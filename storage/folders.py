@@ -7,6 +7,7 @@ must not know what is read or written there.
 """
 
 import errno
+import fcntl
 import os
 import threading
 from collections.abc import Iterator
@@ -124,13 +125,18 @@ class Folders:
         self._made.add(shard)
 
     def open_temporary(self, name: str) -> int:
-        """Make and open the temporary file `name`."""
+        """Make, open and lock the temporary file `name`."""
         with changing:
             try:
-                return os.open(name, _CREATE, _FILE_MODE, dir_fd=self._temporary_folder())
+                made = os.open(name, _CREATE, _FILE_MODE, dir_fd=self._temporary_folder())
             except FileNotFoundError:
                 self._remake_temporary_folder()
-                return os.open(name, _CREATE, _FILE_MODE, dir_fd=self._temporary_folder())
+                made = os.open(name, _CREATE, _FILE_MODE, dir_fd=self._temporary_folder())
+        # Tells a file that is being written from one of a killed process (`storage.local_sweep`),
+        # which its age does too: so a filesystem without locks is no fault.
+        with suppress(OSError):
+            fcntl.flock(made, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return made
 
     def discard(self, name: str) -> None:
         """Remove the temporary file `name`, if it is there."""
@@ -147,6 +153,12 @@ class Folders:
         os.rename(temporary, name, src_dir_fd=self._temporary_folder(), dst_dir_fd=folder)
         if self.durable:
             os.fsync(folder)
+
+    @contextmanager
+    def temporaries(self) -> Iterator[int]:
+        """Open the folder of temporary files; ObjectNotFound where there is none yet."""
+        with self._opened(_TEMPORARY, make=False) as folder:
+            yield folder
 
     def unfinished_names(self) -> list[str]:
         """Return the names of all that is unfinished, sorted."""

@@ -34,6 +34,12 @@ def new_key() -> str:
     return f"{name[:2]}/{name}"
 
 
+def folders() -> list[str]:
+    """Return the folders of all that new_key can return, with the slash, in ascending order."""
+    letters = sorted(_ALPHABET)
+    return [f"{first}{second}/" for first in letters for second in letters]
+
+
 def is_valid(key: str) -> bool:
     """Say whether `key` is of the form that every backend keeps."""
     return _KEY.fullmatch(key) is not None

@@ -119,8 +119,17 @@ class LocalMultipart:
             if made is None or not is_valid(key):
                 continue
             begun = datetime.fromtimestamp(int(made[1], 16), UTC)
-            if begun < older_than:
+            if begun < older_than and self._is_untouched_since(key, name, older_than):
                 yield key, upload_id, begun
+
+    def _is_untouched_since(self, key: str, name: str, moment: datetime) -> bool:
+        """Say whether no part was put in an upload's folder, which dates the folder."""
+        try:
+            with self._folders.unfinished(key) as (parent, _):
+                found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        except ObjectNotFound:
+            return False
+        return found.st_mtime < moment.timestamp()
 
     @contextmanager
     def _opened(self, key: str, upload_id: str) -> Iterator[int]:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         CompletedPartTypeDef,
         HeadObjectOutputTypeDef,
         MultipartUploadTypeDef,
+        PartTypeDef,
     )
 
 COPIED_AT_ONCE: Final = 64 * 1024 * 1024
@@ -119,20 +120,23 @@ class S3Multipart:
 
     def list_parts(self, key: str, upload_id: str, *, after: int = 0) -> list[Part]:
         """Return the stored parts whose number is higher than `after`."""
+        return [
+            Part(part["PartNumber"], plain(part["ETag"]), part["Size"])
+            for part in self._parts(key, upload_id, after)
+        ]
+
+    def _parts(self, key: str, upload_id: str, after: int = 0) -> Iterator["PartTypeDef"]:
+        """Yield what the store says of each part, a page at a time."""
         at, upload = self._bucket.at(key), store_id(upload_id)
-        parts: list[Part] = []
         marker = after
         while True:
             with self._bucket.errors():
                 page = self._bucket.client.list_parts(
                     **at, UploadId=upload, PartNumberMarker=marker
                 )
-            parts += [
-                Part(part["PartNumber"], plain(part["ETag"]), part["Size"])
-                for part in page.get("Parts", [])
-            ]
+            yield from page.get("Parts", [])
             if not page.get("IsTruncated"):
-                return parts
+                return
             marker = page["NextPartNumberMarker"]
 
     def complete(self, key: str, upload_id: str, parts: list[Part]) -> ObjectInfo:
@@ -170,8 +174,17 @@ class S3Multipart:
         folder = self._bucket.options.prefix
         for upload in self._uploads(folder):
             key, begun = upload["Key"].removeprefix(folder), in_utc(upload["Initiated"])
-            if begun < older_than and is_valid(key):
-                yield key, foreign_id(upload["UploadId"]), begun
+            upload_id = foreign_id(upload["UploadId"])
+            if begun < older_than and is_valid(key) and self._is_still(key, upload_id, older_than):
+                yield key, upload_id, begun
+
+    def _is_still(self, key: str, upload_id: str, since: datetime) -> bool:
+        """Say whether an upload is there and got no part since then."""
+        try:
+            parts = self._parts(key, upload_id)
+            return all(in_utc(part["LastModified"]) < since for part in parts)
+        except ObjectNotFound:
+            return False
 
     def _uploads(self, prefix: str) -> Iterator["MultipartUploadTypeDef"]:
         """Yield the unfinished uploads to names that begin with `prefix`, a page at a time."""

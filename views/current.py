@@ -15,6 +15,7 @@ from services.direct_urls import OwnUrls
 from services.errors import LinkInvalid
 from services.expiry import Expiry
 from services.files import Files
+from services.gc import Collector
 from services.hashing import Hashing
 from services.ingest import Ingest
 from services.keys import Keys
@@ -46,6 +47,7 @@ class Services:
     receipt: Receipt
     own_urls: OwnUrls
     expiry: Expiry
+    collector: Collector
     hashing: Hashing
     listing: Listing
     keys: Keys

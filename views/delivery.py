@@ -41,19 +41,31 @@ def serve(file_id: str, filename: str | None = None) -> Response:
 
 
 def _served(file_id: str, asked: DeliveryRequest, cors: CorsPolicy) -> Response:
-    """Answer with the file. Raises FileNotFound for one that was deleted since it was found."""
+    """Answer with the file; one that was moved since it was found is sent from its new place.
+
+    Raises FileNotFound for one that was deleted since.
+    """
     try:
         if FAILED in request.environ:
             raise request.environ[FAILED]
-        file, access = _find(file_id, asked.filename)
-        way = services().ways.of(file, announced(request.environ))
-        plan = delivery.plan(file, asked, access=access, cors=cors, now=datetime.now(UTC), way=way)
-        plan = services().ways.told(plan, file)
-        return respond(plan, services().storages[file.backend], file.key, file.size)
+        return _sent(file_id, asked, cors)
+    except ObjectNotFound:
+        pass
+    try:
+        return _sent(file_id, asked, cors)
     except ObjectNotFound:
         if services().files.for_delivery(file_id) is None:
             raise FileNotFound from None
         raise
+
+
+def _sent(file_id: str, asked: DeliveryRequest, cors: CorsPolicy) -> Response:
+    """Answer with the file. Raises FileNotFound, and ObjectNotFound where its object is gone."""
+    file, access = _find(file_id, asked.filename)
+    way = services().ways.of(file, announced(request.environ))
+    plan = delivery.plan(file, asked, access=access, cors=cors, now=datetime.now(UTC), way=way)
+    plan = services().ways.told(plan, file)
+    return respond(plan, services().storages[file.backend], file.key, file.size)
 
 
 def preflight(file_id: str, filename: str | None = None) -> Response:

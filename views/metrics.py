@@ -17,6 +17,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.values import ValueClass
 
 from services.errors import NotSignedIn
+from services.gc import Collected
+from services.gc_items import Kind
 from views.current import services
 from views.sites import require_own_host
 
@@ -47,6 +49,20 @@ def metrics() -> Response:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def count_collected(collected: Collected) -> None:
+    """Add what was left and is removed now."""
+    for kind, number in collected.number.items():
+        COLLECTED.labels(str(kind)).inc(number)
+        COLLECTED_BYTES.labels(str(kind)).inc(collected.size[kind])
+    GC_PROBLEMS.inc(len(collected.problems))
+
+
+def count_expired(uploads: int, files: int) -> None:
+    """Add uploads and files that have expired."""
+    COLLECTED.labels(str(Kind.UPLOAD)).inc(uploads)
+    COLLECTED.labels(str(Kind.FILE)).inc(files)
 
 
 def _authorise() -> None:

@@ -18,6 +18,7 @@ from views import metrics
 from views.body import RequestBody
 from views.current import services, uploader
 from views.schemas import UploadPath, UploadQuery, file_json
+from views.transfers import lowercase_headers
 
 _WITHOUT_FILES = ("", "application/x-www-form-urlencoded")
 
@@ -37,7 +38,7 @@ def create(query: UploadQuery) -> Response:
     retry = _retry(who)
     if earlier := parts.publishing.earlier(retry):
         return _created(earlier)
-    expected = from_headers(_lowercase_headers())
+    expected = from_headers(lowercase_headers())
     whole = RunningDigests.of(digest.algorithm for digest in expected) if expected else None
     with ExitStack() as stack:
         upload = FormUpload(parts.ingest, who, query.collection, stack, most=body.length)
@@ -61,7 +62,7 @@ def put(path: UploadPath, query: UploadQuery) -> Response:
     retry = _retry(who)
     if earlier := parts.publishing.earlier(retry):
         return _created(earlier)
-    digests = from_headers(_lowercase_headers())
+    digests = from_headers(lowercase_headers())
     declared = Declaration(
         filename=path.filename,
         content_type=request.headers.get("Content-Type"),
@@ -84,10 +85,6 @@ def _retry(who: Caller) -> Retry | None:
     return Retry.named(
         who, request.headers.get("Idempotency-Key"), f"{request.method} {quote(request.path)}"
     )
-
-
-def _lowercase_headers() -> dict[str, str]:
-    return {name.lower(): value for name, value in request.headers}
 
 
 def _published(intakes: list[Intake], retry: Retry | None) -> Response:

@@ -33,7 +33,7 @@ class Cut:
         """Send the head of a PATCH and `body`, break off, and return the offset that HEAD tells."""
         lines = (
             f"PATCH {self._path} HTTP/1.1",
-            "Host: test",
+            "Host: localhost",
             "Tus-Resumable: 1.0.0",
             f"Upload-Offset: {self.offset}",
             f"Content-Type: {OFFSET_TYPE}",

@@ -35,7 +35,7 @@ def patch_head(path: str, offset: int, length: int) -> bytes:
     """Return the head of a PATCH as it stands on the wire."""
     lines = (
         f"PATCH {path} HTTP/1.1",
-        "Host: test",
+        "Host: localhost",
         "Tus-Resumable: 1.0.0",
         f"Upload-Offset: {offset}",
         f"Content-Type: {OFFSET_TYPE}",

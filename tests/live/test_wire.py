@@ -19,7 +19,7 @@ PART = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="
 
 def head(request: str, *lines: bytes) -> bytes:
     """Return a request's head; `lines` end with CRLF."""
-    return f"{request} HTTP/1.1\r\nHost: test\r\n".encode() + b"".join(lines) + b"\r\n"
+    return f"{request} HTTP/1.1\r\nHost: localhost\r\n".encode() + b"".join(lines) + b"\r\n"
 
 
 def put(length: int, name: str = "a") -> bytes:
@@ -152,6 +152,19 @@ def test_a_body_too_large_is_refused_before_it_is_read(service: Service) -> None
     over = 11 * 1024**3
     (answer,) = service.raw(put(over), half_close=False)
     assert (answer.status, answer.json()["code"]) == (413, "too_large")
+    assert answer.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("query", ["", "?download=1"])
+@pytest.mark.parametrize(
+    "line", [b"Content-Length: 99999999999\r\n", b"Transfer-Encoding: chunked\r\n"]
+)
+def test_a_body_that_no_download_has_ends_the_connection(
+    service: Service, line: bytes, query: str
+) -> None:
+    url = service.request("PUT", "/api/upload/a.txt", b"text").json()["url"]
+    (answer,) = service.raw(head(f"GET {url}{query}", line) + b"5\r\nhello", half_close=False)
+    assert (answer.status, answer.body) == (200, b"text")
     assert answer.headers["connection"] == "close"
 
 

@@ -7,14 +7,17 @@ from sqlalchemy import func, select
 
 from app import Holdall
 from models import Reservation, now
-from services.direct_leftovers import Leftovers
+from services.gc_items import Kind
 from storage.base import Multipart as MultipartStore
-from tests.conftest import parts
 from tests.http.test_direct import Multipart, begin, params, send
 from tests.http.test_direct_refused import HTML, collection
 from tests.http.test_uploads import PNG
+from tests.services.collecting import collect, kinds
 from tests.services.test_direct import end, files, sent_in_parts, sent_whole, sweep
 from tests.services.uploading import change, database_of, row_of, storage_of, stored
+
+AHEAD = timedelta(seconds=-5)
+"""A grace that makes everything old, by any clock."""
 
 
 def test_what_is_never_confirmed_goes(app: Holdall, client: FlaskClient) -> None:
@@ -35,7 +38,7 @@ def test_what_is_alive_stays(app: Holdall, client: FlaskClient) -> None:
     whole, upload = sent_whole(client), sent_in_parts(client)
     before = stored(app)
     assert sweep(app) == 0
-    assert parts(app).expiry._leftovers.run(timedelta(seconds=-5)) == 0
+    assert collect(app, grace=AHEAD) == []
     assert stored(app) == before
     assert client.post(whole["confirm_url"]).status_code == 201
     assert upload.complete().status_code == 200
@@ -50,26 +53,10 @@ def test_what_no_row_knows_goes_when_it_is_old(app: Holdall, client: FlaskClient
     with storage.create("00/" + "a" * 26) as writer:
         writer.write(PNG)
         writer.commit()
-    leftovers = parts(app).expiry._leftovers
-    assert leftovers.run() == 0
-    assert leftovers.run(timedelta(seconds=-5)) == 2
+    assert collect(app, grace=timedelta(days=1)) == []
+    assert kinds(collect(app, grace=AHEAD)) == {Kind.MULTIPART: 1, Kind.STAGING: 1}
     assert alive.complete().status_code == 200
     assert len(stored(app)) == 1
-
-
-def test_leftovers_are_looked_for_by_one_instance_at_a_time(local_app: Holdall) -> None:
-    looked = []
-
-    class Counted(Leftovers):
-        def run(self, older_than: timedelta = timedelta()) -> int:
-            looked.append(self)
-            return 0
-
-    database = database_of(local_app)
-    first, second = Counted(database, {}), Counted(database, {})
-    for each in (first, second, first, second):
-        each.run_now_and_then()
-    assert looked == [first]
 
 
 def test_signing_parts_keeps_an_upload_alive(local_app: Holdall) -> None:
