@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import boto3.session
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -32,8 +31,10 @@ from storage.keys import validated
 from storage.s3_errors import storage_error
 from storage.s3_multipart import Place
 from storage.s3_options import S3Options
+from storage.s3_session import new_session
 
 if TYPE_CHECKING:
+    from boto3.session import Session
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials, ReadOnlyCredentials
     from mypy_boto3_s3 import S3Client
@@ -164,14 +165,14 @@ class Connection:
             return live
         with self._lock, self.errors():
             if self._live is None or self._live.pid != os.getpid():
-                session = boto3.session.Session(*self._keys)
+                session = new_session(*self._keys)
                 client = _make_client(session, self.options)
                 pool = ThreadPoolExecutor(_SENDING_THREADS, "s3-parts")
                 self._live = _Live(os.getpid(), client, pool, session.get_credentials())
             return self._live
 
 
-def _make_client(session: boto3.session.Session, options: S3Options) -> "S3Client":
+def _make_client(session: "Session", options: S3Options) -> "S3Client":
     checksums: Any = options.checksums
     client = session.client(
         "s3",

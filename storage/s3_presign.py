@@ -13,7 +13,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import boto3.session
 from botocore import UNSIGNED
 from botocore.auth import SIGV4_TIMESTAMP, S3SigV4QueryAuth, SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -24,6 +23,7 @@ from storage.numbered import require_number
 from storage.s3_answers import store_id
 from storage.s3_multipart import Place
 from storage.s3_options import S3Options, read_endpoint
+from storage.s3_session import new_session
 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
@@ -205,12 +205,10 @@ def _header(value: str) -> str:
 def _bucket_url(options: S3Options) -> str:
     """Ask the SDK where it would look for the bucket: in the path, or in the host's name."""
     style: Any = "path" if options.path_style else "virtual"
-    client = boto3.session.Session().client(
+    client = new_session("none", "none").client(
         "s3",
         endpoint_url=options.endpoint,
         region_name=options.region,
-        aws_access_key_id="none",
-        aws_secret_access_key="none",
         config=Config(signature_version=UNSIGNED, s3={"addressing_style": style}),
     )
     try:

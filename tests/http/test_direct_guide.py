@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import boto3.session
 import pytest
 
 from routes import ROUTES
+from storage.s3_session import new_session
 from tests.conftest import s3_variables
 from tests.packaging.working import ROOT, running
 from tests.support.servers import S3Server
@@ -52,7 +52,7 @@ def test_a_bucket_takes_the_rules_of_the_guide(s3_server: S3Server) -> None:
     cors, lifecycle = (
         json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", GUIDE, re.M | re.S)
     )
-    client: Any = boto3.session.Session().client(
+    client: Any = new_session().client(
         "s3",
         endpoint_url=s3_server.endpoint,
         region_name="us-east-1",

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import boto3.session
 from flask.testing import FlaskClient
 from sqlalchemy import select, update
 from werkzeug.test import TestResponse
@@ -20,6 +19,7 @@ from services.caller import EVERYONE
 from services.database import Database
 from services.intake import Declaration
 from storage.base import Resumable, Storage
+from storage.s3_session import new_session
 from tests.conftest import parts
 from tests.http.test_tus import begin, content, file_of, head, patch
 
@@ -73,7 +73,7 @@ def stored(app: Holdall) -> list[str]:
 def _in_bucket(app: Holdall) -> list[str]:
     backend = parts(app).settings.backends["s3"]
     url = urlsplit(backend.url)
-    client = boto3.session.Session().client(
+    client = new_session().client(
         "s3",
         endpoint_url=parse_qs(url.query)["endpoint"][0],
         region_name="us-east-1",

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import boto3.session
-
 from storage.parts import PROCESS_BUDGET, Budget
 from storage.s3 import S3Storage
 from storage.s3_options import S3Options
+from storage.s3_session import new_session
 from tests.support.servers import S3Server
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ class Bucket:
         self.server = server
         self.scratch = scratch
         self.name = f"test-{uuid4().hex[:12]}"
-        self.client: S3Client = boto3.session.Session().client(
+        self.client: S3Client = new_session().client(
             "s3",
             endpoint_url=server.endpoint,
             region_name="us-east-1",

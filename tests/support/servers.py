@@ -1,7 +1,8 @@
 """Real servers for the tests: an S3 store (SeaweedFS) and a PostgreSQL, both from PyPI.
 
 They listen on 127.0.0.1 or a socket file only, keep their data in a folder that the caller gives,
-and are gone when the tests are, even killed ones. Knows nothing of the service under test.
+and are gone when the tests are, even killed ones. Of the service under test it knows only how that
+makes sessions of the SDK.
 
 As session fixtures:
 
@@ -23,10 +24,10 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import parse_qs, urlencode, urlsplit
 from urllib.request import urlopen
 
-import boto3.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from storage.s3_session import new_session
 from tests.support.processes import Child, NotReady, free_ports, is_free
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class S3Server:
                 return False
 
     def _client(self) -> "S3Client":
-        return boto3.session.Session().client(
+        return new_session().client(
             "s3",
             endpoint_url=self.endpoint,
             region_name="us-east-1",
@@ -117,6 +118,11 @@ class S3Server:
             aws_secret_access_key=self.secret_access_key,
             config=Config(retries={"total_max_attempts": 1}, connect_timeout=1, read_timeout=5),
         )
+
+    def make_bucket(self, name: str) -> None:
+        """Make a bucket."""
+        with closing(self._client()) as client:
+            client.create_bucket(Bucket=name)
 
     def _command(self) -> list[str]:
         identities = self._folder / "identities.json"
