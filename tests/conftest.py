@@ -23,6 +23,8 @@ from views.current import EXTENSION, Services
 MakeApp = Callable[..., Holdall]
 SECRET = "0f" * 8 + "7c" * 8 + "e41d9ab2"
 DEPLOYMENTS = ("local-sqlite", "local-postgresql", "s3-sqlite", "s3-postgresql")
+CROSSED = ("test_uploads.py", "test_files.py", "test_tus.py", "test_direct.py", "test_fsck.py")
+"""Modules whose tests run on each pair of a storage and a database."""
 
 
 class Client(FlaskClient):
@@ -57,6 +59,32 @@ def upgraded_database(
     with create_app(load_settings(settings)).app_context():
         db.engine.dispose()
     return "upgraded"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--every-deployment",
+        action="store_true",
+        help="run every test that hangs on a storage and a database on all pairs of them",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out crossed pairs, but for the modules in CROSSED, unless every deployment is wanted.
+
+    No code knows a store and a database at once, so that each is met on two pairs as on four.
+    """
+    if config.getoption("--every-deployment"):
+        return
+    out = [item for item in items if _is_crossed(item)]
+    config.hook.pytest_deselected(items=out)
+    items[:] = [item for item in items if not _is_crossed(item)]
+
+
+def _is_crossed(item: pytest.Item) -> bool:
+    given = getattr(item, "callspec", None)
+    deployment = given.params.get("deployment") if given else None
+    return deployment in ("local-postgresql", "s3-sqlite") and item.path.name not in CROSSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +136,9 @@ def app_with(tmp_path: Path) -> Iterator[MakeApp]:
         app.config["TESTING"] = True
         app.test_client_class = Client
         made.append(app)
+        backend = parts(app).settings.backends[parts(app).settings.storage_backend]
+        if not backend.url.startswith("s3:") or "create_bucket" in backend.url:
+            parts(app).storages[backend.name].check()
         return app
 
     yield make

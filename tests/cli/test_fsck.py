@@ -255,7 +255,9 @@ def started(app: Holdall, *words: str, stderr: int = subprocess.PIPE) -> Iterato
         "DATA_DIR": str(data_of(app)),
         "TERM": "xterm",
     }
-    command = [sys.executable, "-m", "flask", "--app", "app", "fsck", *words]
+    # Whoever runs the tests in the background has them, and their children, ignore interrupts.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "flask", "--app", "app"]
+    command += ["fsck", *words]
     with Popen(
         command, stdout=subprocess.PIPE, stderr=stderr, env=environment, cwd=ROOT
     ) as process:
