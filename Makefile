@@ -50,7 +50,7 @@ type: $(DEV_STAMP) ## Check the types with mypy, strictly
 	$(PY) -m mypy .
 
 pytest: $(DEV_STAMP) $(CLIENTS_STAMP) ## Run the tests alone; make pytest ARGS="-k range" picks some
-	$(PY) -m pytest --numprocesses auto $(ARGS)
+	$(PY) -m pytest --numprocesses $$(( $$(nproc) + 1 )) $(ARGS)
 
 clients: $(CLIENTS_STAMP) ## Install the JavaScript clients that the tests drive
 
