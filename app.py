@@ -23,6 +23,7 @@ from cli.fsck import fsck
 from cli.gc import gc
 from cli.keys import keys as keys_group
 from cli.loading import loaded
+from cli.migrate import migrate_storage
 from config import ConfigurationError, Settings, load_settings
 from config.secrets import secret_in
 from models import db
@@ -134,6 +135,7 @@ def create_app(settings: Settings | None = None) -> Holdall:
     app.cli.add_command(fsck)
     app.cli.add_command(gc)
     app.cli.add_command(keys_group)
+    app.cli.add_command(migrate_storage)
     _allow_origins(app, settings)
     app.wsgi_app = LinkInPath(app.wsgi_app)  # type: ignore[method-assign]
     app.wsgi_app = DeliveryFront(app.wsgi_app, app.extensions[EXTENSION])  # type: ignore[method-assign]

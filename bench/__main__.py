@@ -1,6 +1,7 @@
 """The command: `python -m bench [CASE …]`. Runs the rounds and prints the report.
 
-`python -m bench fsck` measures a command and no server, and stands by itself (`bench.fsck`).
+`python -m bench fsck` and `python -m bench migrate` measure a command and no server, and stand by
+themselves (`bench.fsck`, `bench.migrate`).
 """
 
 import argparse
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from pydantic import ByteSize, TypeAdapter
 
-from bench import clients, fsck, servers
+from bench import clients, fsck, migrate, servers
 from bench.cases import CASES, SPARSE, Case, Fixture, driver_ceiling, seed
 from bench.lineup import OPPONENTS, lineup, takes_part
 from bench.report import Results, as_markdown, write_json
@@ -31,6 +32,8 @@ def main() -> int:
     """Run what the command line names; return 0, or 2 when something needed is missing."""
     if sys.argv[1:2] == ["fsck"]:
         return fsck.main(sys.argv[2:])
+    if sys.argv[1:2] == ["migrate"]:
+        return migrate.main(sys.argv[2:])
     options = _options()
     # So that `kill` runs the same clean-up as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
