@@ -29,10 +29,14 @@ class EventLoop:
 
         Raises RuntimeError when called from the loop itself, which would wait for itself.
         """
-        loop = self._running()
         if current_thread() is self._thread:
             coroutine.close()
             raise RuntimeError("the event loop cannot wait for itself: await the coroutine")
+        return self.start(coroutine).result()
+
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Begin `coroutine` on the loop in a copy of this thread's context, and go on."""
+        loop = self._running()
         outcome: Future[T] = Future()
         context = copy_context()
 
@@ -41,7 +45,7 @@ class EventLoop:
             task.add_done_callback(lambda done: _pass_on(done, outcome))
 
         loop.call_soon_threadsafe(start)
-        return outcome.result()
+        return outcome
 
     def close(self) -> None:
         """Stop the loop and its thread; it may be used again afterwards."""

@@ -6,16 +6,22 @@ raises, and the server breaks the connection: a body never ends short in silence
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import flask
 
 from services.delivery import Plan
 from services.ranges import ByteRange, Piece
-from storage.base import CHUNK_SIZE, Body, Storage
+from storage.base import CHUNK_SIZE, Body
 from storage.errors import IntegrityError
 
 Wrap = Callable[[Any, int], Iterable[bytes]]
+
+
+class Source(Protocol):
+    """What bodies are opened from: a storage, or what is read like one."""
+
+    def open(self, key: str, start: int = 0, stop: int | None = None) -> Body: ...
 
 
 class PlannedResponse(flask.Response):
@@ -66,7 +72,7 @@ class PiecewiseBody:
     A class and no generator: closing a generator that never ran would close nothing.
     """
 
-    def __init__(self, storage: Storage, key: str, size: int, pieces: tuple[Piece, ...]) -> None:
+    def __init__(self, storage: Source, key: str, size: int, pieces: tuple[Piece, ...]) -> None:
         self._storage = storage
         self._key = key
         self._size = size
@@ -94,7 +100,7 @@ class PiecewiseBody:
         return open_range(self._storage, self._key, self._size, piece)
 
 
-def open_range(storage: Storage, key: str, size: int, piece: ByteRange) -> Body:
+def open_range(storage: Source, key: str, size: int, piece: ByteRange) -> Body:
     """Open a range of the object at `key`, which must be `size` bytes long as its row says.
 
     Raises ObjectNotFound, StorageUnavailable, and IntegrityError where object and row disagree.
@@ -106,7 +112,7 @@ def open_range(storage: Storage, key: str, size: int, piece: ByteRange) -> Body:
     return body
 
 
-def attach(plan: Plan, storage: Storage, key: str, size: int, wrap: Wrap | None) -> Iterable[bytes]:
+def attach(plan: Plan, storage: Source, key: str, size: int, wrap: Wrap | None) -> Iterable[bytes]:
     """Open what a plan names of the object at `key`, `size` bytes long.
 
     `wrap` is the server's `wsgi.file_wrapper`: the kernel then sends a plain file. Werkzeug's own
@@ -123,7 +129,7 @@ def attach(plan: Plan, storage: Storage, key: str, size: int, wrap: Wrap | None)
     return wrap(FileWindow(body, body.file, body.file.tell() + body.size), CHUNK_SIZE)
 
 
-def respond(plan: Plan, storage: Storage, key: str, size: int) -> flask.Response:
+def respond(plan: Plan, storage: Source, key: str, size: int) -> flask.Response:
     """Make the response of a plan for the object at `key`, `size` bytes long."""
     wrap = flask.request.environ.get("wsgi.file_wrapper")
     sent = attach(plan, storage, key, size, wrap)
