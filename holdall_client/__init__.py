@@ -1,0 +1,1 @@
+"""`holdall`, the command line client of a Holdall server. It knows the server by HTTP alone."""
