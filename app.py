@@ -28,6 +28,7 @@ from config import ConfigurationError, Settings, load_settings
 from config.secrets import secret_in
 from models import db
 from services import cors
+from services.archive import Archives, Sources
 from services.collections import Collections
 from services.database import Database, engine_options, prepare_engine, upgrade_lock
 from services.direct import Direct
@@ -53,6 +54,11 @@ from services.publishing import Publishing
 from services.quotas import Quotas
 from services.renaming import Renaming
 from services.resumable import Uploads
+from services.sessions import Sessions
+from services.thumbnails import Thumbnails
+from services.thumbnails_media import Media
+from services.thumbnails_pool import Pool
+from services.trash import Trash
 from services.usage import Usages
 from services.used_links import UsedLinks
 from services.ways import Ways
@@ -106,6 +112,7 @@ class Holdall(OpenAPI):
         services.expiry.start()
         services.collector.start()
         services.hashing.start()
+        services.media.start()
 
 
 def create_app(settings: Settings | None = None) -> Holdall:
@@ -203,7 +210,20 @@ def _services(
     quotas = Quotas(database)
     sniffer = Sniffer()
     ingest = Ingest(policies, storages, sniffer, UsedLinks(database), quotas)
-    publishing = Publishing(database, policies)
+    pool = Pool(
+        processes=settings.thumbnail_workers,
+        seconds=settings.thumbnail_timeout,
+        memory=settings.thumbnail_memory,
+    )
+    media = Media(
+        database,
+        storages,
+        pool,
+        scratch=settings.scratch,
+        max_pixels=settings.thumbnail_max_pixels,
+        interval=settings.sweep_interval,
+    )
+    publishing = Publishing(database, policies, media.published)
     files = Files(database, storages, Renaming(policies, storages, sniffer))
     uploads = Uploads(
         database,
@@ -234,9 +254,20 @@ def _services(
         quotas,
         own_urls,
     )
+    listing = Listing(database)
+
+    def facades() -> dict[str, AsyncStorage]:
+        return {name: AsyncStorage(storage) for name, storage in storages.items()}
+
     interval = settings.sweep_interval
     expiry = Expiry(
-        database, uploads, direct, files, interval=interval, on_dropped=metrics.count_expired
+        database,
+        uploads,
+        direct,
+        files,
+        trash_expires_in=timedelta(seconds=settings.trash_expires_in),
+        interval=interval,
+        on_dropped=metrics.count_expired,
     )
     return Services(
         settings=settings,
@@ -261,8 +292,11 @@ def _services(
             on_collected=metrics.count_collected,
         ),
         hashing=Hashing(database, storages, interval=interval),
-        listing=Listing(database),
+        listing=listing,
+        archives=Archives(database, listing, Sources(files, storages, facades(), loop)),
         keys=keys,
+        sessions=Sessions(secrets, keys),
+        trash=Trash(database),
         collections=Collections(database, storages),
         usages=Usages(database),
         links=Links(
@@ -272,10 +306,18 @@ def _services(
             is_active=keys.is_active,
             keyless=settings.auth_mode == "open",
         ),
-        ways=Ways(storages),
-        probes=Probes(
-            database, {name: AsyncStorage(storage) for name, storage in storages.items()}
+        media=media,
+        thumbnails=Thumbnails(
+            storages,
+            pool,
+            scratch=settings.scratch,
+            max_pixels=settings.thumbnail_max_pixels,
+            patience=settings.thumbnail_timeout,
+            find=files.for_delivery,
+            note=media.note,
         ),
+        ways=Ways(storages),
+        probes=Probes(database, facades()),
     )
 
 

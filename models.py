@@ -126,10 +126,10 @@ class ApiKey(Base):
 class File(Base):
     """What a user sees: a name and a type for the object `key` on the backend `backend`.
 
-    `state` is `ready`, or `pending` while the object may not be there yet. `etag` is fixed when
-    the file is published. `sha256` is null until a job has read bytes that never passed through
-    the service. `family` is the part of the type before the slash, and `folded` the name as
-    searches and sorting see it.
+    `state` is `ready`, or `pending` while the object may not be there yet; a file with a
+    `deleted_at` is in the trash. `etag` is fixed when the file is published. `sha256` is null until
+    a job has read bytes that never passed through the service. `family` is the part of the type
+    before the slash, and `folded` the name as searches and sorting see it.
     """
 
     __tablename__ = "files"
@@ -165,10 +165,16 @@ class File(Base):
         Index(None, "content_type", "number"),
         Index(None, "collection", "number"),
         Index(None, "owner", "number"),
+        Index(None, "collection", "family", "number"),
+        *(
+            Index(None, kept, sort, "number")
+            for kept in ("collection", "family", "owner")
+            for sort in ("folded", "size")
+        ),
         Index(None, "sha256"),
         Index("ix_files_pending", "state", "number", **_only("state <> 'ready'")),
         Index("ix_files_expires_at", "expires_at", **_only("expires_at IS NOT NULL")),
-        Index("ix_files_deleted_at", "deleted_at", **_only("deleted_at IS NOT NULL")),
+        Index("ix_files_deleted_at", "deleted_at", "number", **_only("deleted_at IS NOT NULL")),
         {"sqlite_autoincrement": True},
     )
 
@@ -209,7 +215,8 @@ class Upload(Base):
 class Counter(Base):
     """How many files and bytes a collection holds for one owner; "" stands for no owner.
 
-    Changed in the transactions that publish and delete, so that it never lags.
+    Changed in the transactions that publish, trash and delete, so that it never lags. What is in
+    the trash is part of `files` and `bytes`, and told apart beside them.
     """
 
     __tablename__ = "counters"
@@ -218,6 +225,8 @@ class Counter(Base):
     owner: Mapped[str] = mapped_column(primary_key=True)
     files: Mapped[int] = mapped_column(BigInteger, default=0)
     bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    trashed_files: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    trashed_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
 
 
 class Reservation(Base):

@@ -8,6 +8,7 @@ from flask_openapi3.models.tag import Tag
 from flask_openapi3.openapi import OpenAPI
 
 from views import (
+    archive,
     collection_shapes,
     collections,
     delivery,
@@ -20,12 +21,16 @@ from views import (
     links,
     metrics,
     openapi,
+    pages,
+    session,
+    session_shapes,
+    trash,
     tus,
     uploads,
 )
 from views import schemas as shape
 from views.direct_shapes import FORM_OF_ONE
-from views.documentation import BODY, FORM, KEY, KEY_OR_LINK, answers, errors
+from views.documentation import BODY, FORM, KEY, KEY_OR_LINK, ZIP, answers, errors
 from views.gate import Need
 
 UPLOADS = Tag(name="uploads", description="Bytes in")
@@ -33,6 +38,7 @@ DIRECT = Tag(name="direct uploads", description="Bytes that go to the storage it
 FILES = Tag(name="files", description="Files that exist")
 COLLECTIONS = Tag(name="collections", description="What is asked of files, and how much is used")
 KEYS = Tag(name="keys", description="Who may do what")
+SESSION = Tag(name="session", description="Signing in with a browser")
 OPERATIONS = Tag(name="operations", description="Is it up?")
 
 
@@ -54,6 +60,7 @@ COLLECTION_MADE = answers(201, collection_shapes.Collection) | COLLECTION
 USAGES = answers(200, collection_shapes.UsageList)
 FILE_CONFIRMED = {"200": shape.File} | FILE_MADE
 
+SIGNED_IN = answers(200, session_shapes.Session, 401, 429, 503)
 READINESS = answers(200, shape.Readiness) | answers(503, shape.Readiness)
 
 ROUTES = (
@@ -63,9 +70,12 @@ ROUTES = (
     ),
     Route("get", "/api/files", files.index, FILES, answers(200, shape.FileList)),
     Route("post", "/api/files/delete", files.delete_many, FILES, answers(200, shape.Deletions)),
+    Route("post", "/api/files/trash", trash.put, FILES, answers(200, shape.Trashings)),
+    Route("post", "/api/files/restore", trash.restore, FILES, answers(200, shape.Restorings)),
     Route("get", "/api/files/<id>", files.read, FILES, answers(200, shape.File)),
     Route("patch", "/api/files/<id>", files.change, FILES, answers(200, shape.File)),
     Route("delete", "/api/files/<id>", files.delete, FILES, answers(204)),
+    Route("get", "/api/archive", archive.archive, FILES, ZIP),
     Route("post", "/api/files/<id>/link", links.make, FILES, answers(201, shape.Link)),
     Route("post", "/api/upload-links", links.make_upload, UPLOADS, answers(201, shape.UploadLink)),
     Route("post", "/api/direct", direct.begin, DIRECT, answers(201, direct_shapes.DirectUpload)),
@@ -141,11 +151,16 @@ ROUTES = (
     Route("get", "/api/keys", keys.index, KEYS, answers(200, shape.KeyList)),
     Route("get", "/api/keys/<id>", keys.read, KEYS, answers(200, shape.Key)),
     Route("delete", "/api/keys/<id>", keys.revoke, KEYS, answers(204)),
+    Route("get", "/api/session", session.read, SESSION, SIGNED_IN),
+    Route("post", "/api/session", session.begin, SESSION, SIGNED_IN),
+    Route("delete", "/api/session", session.end, SESSION, answers(204, None, 503)),
     Route("get", "/api/health", health.health, OPERATIONS, answers(200, shape.Health)),
     Route("get", "/api/ready", health.ready, OPERATIONS, READINESS),
 )
 
 PLAIN = (
+    ("/", pages.index, ("GET",)),
+    ("/static/<version>/<path:name>", pages.part, ("GET",)),
     ("/uploads/<file_id>", delivery.serve, ("GET", "HEAD")),
     ("/uploads/<file_id>/<path:filename>", delivery.serve, ("GET", "HEAD")),
     ("/uploads/<file_id>", delivery.preflight, ("OPTIONS",)),
@@ -166,7 +181,10 @@ NEEDS: dict[Callable[..., Any], Need] = {
     uploads.create: Need.UPLOAD,
     uploads.put: Need.UPLOAD,
     files.index: Need.READ,
+    archive.archive: Need.READ,
     files.delete_many: Need.DELETE,
+    trash.put: Need.DELETE,
+    trash.restore: Need.DELETE,
     files.read: Need.READ,
     files.change: Need.WRITE,
     files.delete: Need.DELETE,
@@ -202,6 +220,9 @@ NEEDS: dict[Callable[..., Any], Need] = {
     tus.options: Need.NOTHING,
     delivery.serve: Need.NOTHING,  # public files are for all; it asks for the others
     delivery.preflight: Need.NOTHING,
+    session.read: Need.NOTHING,  # it says whether anybody is signed in
+    session.begin: Need.NOTHING,
+    session.end: Need.NOTHING,
     metrics.metrics: Need.NOTHING,  # it has a token of its own
     health.health: Need.NOTHING,
     health.ready: Need.NOTHING,
@@ -209,6 +230,8 @@ NEEDS: dict[Callable[..., Any], Need] = {
     openapi.page: Need.NOTHING,
     openapi.start: Need.NOTHING,
     openapi.asset: Need.NOTHING,
+    pages.index: Need.NOTHING,  # what it shows it asks the API for
+    pages.part: Need.NOTHING,
 }
 """What a caller must have for each view, asked for before it runs: a view that is not here ends
 the start."""

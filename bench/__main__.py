@@ -1,7 +1,7 @@
 """The command: `python -m bench [CASE …]`. Runs the rounds and prints the report.
 
 `python -m bench fsck` and `python -m bench migrate` measure a command and no server, and stand by
-themselves (`bench.fsck`, `bench.migrate`).
+themselves (`bench.fsck`, `bench.migrate`), and so does `python -m bench thumbnails`.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import ByteSize, TypeAdapter
 
-from bench import clients, fsck, migrate, servers
+from bench import clients, fsck, migrate, servers, thumbnails
 from bench.cases import CASES, SPARSE, Case, Fixture, driver_ceiling, seed
 from bench.lineup import OPPONENTS, lineup, takes_part
 from bench.report import Results, as_markdown, write_json
@@ -34,6 +34,8 @@ def main() -> int:
         return fsck.main(sys.argv[2:])
     if sys.argv[1:2] == ["migrate"]:
         return migrate.main(sys.argv[2:])
+    if sys.argv[1:2] == ["thumbnails"]:
+        return thumbnails.main(sys.argv[2:])
     options = _options()
     # So that `kill` runs the same clean-up as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

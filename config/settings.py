@@ -131,6 +131,21 @@ class Settings(BaseSettings):
         le=365 * 86_400,
         description="Seconds that nothing may have touched what such a look removes.",
     )
+    trash_expires_in: int = Field(
+        604_800, ge=0, le=10 * 365 * 86_400, description="Seconds that files stay in the trash."
+    )
+    thumbnail_workers: int = Field(
+        1, ge=1, le=64, description="Processes of each worker that make thumbnails."
+    )
+    thumbnail_timeout: float = Field(
+        20.0, gt=0, le=600, description="Seconds that making a thumbnail may take."
+    )
+    thumbnail_memory: ByteSize = Field(
+        ByteSize(1024**3), ge=256 * 1024**2, description="Memory that each such process may have."
+    )
+    thumbnail_max_pixels: int = Field(
+        100_000_000, ge=1, description="Most pixels of an image that thumbnails are made of."
+    )
     durability: Literal["fsync", "os"] = Field(
         "fsync",
         description="`fsync`: on disk before it is acknowledged. `os`: when the system likes.",

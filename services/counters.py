@@ -1,9 +1,12 @@
-"""Counts of files and bytes, changed in the very transaction that adds or removes files."""
+"""Counts of files and bytes, changed in the very transaction that adds, trashes or removes files.
+
+What is in the trash is counted twice: among all files, as its bytes are still there, and by itself.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Insert, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -11,21 +14,29 @@ from sqlalchemy.orm import Session
 
 from models import Base, Counter
 
+Change = tuple[str, str | None, int]
+"""A file: its collection, its owner, and its size in bytes."""
 
-def count(session: Session, changes: Iterable[tuple[str, str | None, int]], *, sign: int) -> None:
-    """Add (`sign` 1) or take away (-1) files, each given as collection, owner and size in bytes.
+_SUMS: Final = ("files", "bytes", "trashed_files", "trashed_bytes")
+
+
+def count(
+    session: Session, files: Iterable[Change] = (), *, sign: int, trashed: Iterable[Change] = ()
+) -> None:
+    """Add (`sign` 1) or take away (-1) `files`, and those in the trash, which are told apart.
 
     Rows are changed in a fixed order, so that two transactions never wait for each other.
     """
-    sums: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
-    for collection, owner, size in changes:
-        entry = sums[collection, owner or ""]
-        entry[0] += sign
-        entry[1] += sign * size
+    sums: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    for first, changes in ((0, files), (2, trashed)):
+        for collection, owner, size in changes:
+            entry = sums[collection, owner or ""]
+            entry[first] += sign
+            entry[first + 1] += sign * size
     upsert = _upsert(session.get_bind().dialect.name)
-    for (collection, owner_or_none), (files, size) in sorted(sums.items()):
-        new = {"collection": collection, "owner": owner_or_none, "files": files, "bytes": size}
-        session.execute(upsert, new)
+    for (collection, owner_or_none), entry in sorted(sums.items()):
+        new = dict(zip(_SUMS, entry, strict=True))
+        session.execute(upsert, {"collection": collection, "owner": owner_or_none, **new})
 
 
 @cache
@@ -34,18 +45,22 @@ def _upsert(dialect: str) -> Insert:
     insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
     counters = Base.metadata.tables[Counter.__tablename__]
     new = insert(counters)
-    sums = {name: counters.c[name] + new.excluded[name] for name in ("files", "bytes")}
-    given: dict[str, Any] = {
-        name: bindparam(name) for name in ("collection", "owner", "files", "bytes")
-    }
+    sums = {name: counters.c[name] + new.excluded[name] for name in _SUMS}
+    given: dict[str, Any] = {name: bindparam(name) for name in ("collection", "owner", *_SUMS)}
     return new.values(**given).on_conflict_do_update(
         index_elements=["collection", "owner"], set_=sums
     )
 
 
-def total_files(session: Session, *, collection: str | None, owner: str | None) -> int:
-    """Return how many files there are, of one collection or one owner where these are given."""
-    query = select(func.coalesce(func.sum(Counter.files), 0))
+def total_files(
+    session: Session, *, collection: str | None, owner: str | None, trashed: bool = False
+) -> int:
+    """Return how many files there are, of one collection or one owner where these are given.
+
+    Those in the trash alone, or all others.
+    """
+    number = Counter.trashed_files if trashed else Counter.files - Counter.trashed_files
+    query = select(func.coalesce(func.sum(number), 0))
     if collection is not None:
         query = query.where(Counter.collection == collection)
     if owner is not None:

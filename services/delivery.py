@@ -136,10 +136,12 @@ def plan(
     cors: CorsPolicy,
     now: datetime,
     way: Way | None = None,
+    vary: str = "",
 ) -> Plan:
     """Decide the answer to a GET or HEAD of `file` by a caller that may read it.
 
-    `way` is how another server could send the bytes, None where only we can.
+    `way` is how another server could send the bytes, None where only we can. `vary` names a header
+    of the request by which `file` was chosen, if there is one.
     """
     file = _cached_while_it_lives(file, now)
     # A clock that was set back must not put Last-Modified in the future (RFC 9110 §8.8.2.1).
@@ -148,7 +150,7 @@ def plan(
     every = (
         ("ETag", f'"{file.etag}"'),
         *_safety_headers(access),
-        *cors.headers(request.headers.get("origin")),
+        *_varying(vary, cors.headers(request.headers.get("origin"))),
     )
     match precondition(request.headers, etag=file.etag, modified=modified):
         case 412:
@@ -248,6 +250,14 @@ def _last_second(file: StoredFile, access: Access, now: datetime) -> int | None:
         # A second early rather than late, since what is left was rounded.
         ends.append(math.ceil(now.timestamp() + access.seconds_left) - 1)
     return min(ends, default=None)
+
+
+def _varying(name: str, headers: Headers) -> Headers:
+    """Add a name to the Vary that is among `headers`, or one of its own."""
+    if not name:
+        return headers
+    names = [name, *(value for header, value in headers if header == "Vary")]
+    return (*(each for each in headers if each[0] != "Vary"), ("Vary", ", ".join(names)))
 
 
 def _with_body(status: int, content_type: str, headers: Headers, pieces: tuple[Piece, ...]) -> Plan:

@@ -9,6 +9,9 @@
     ├── TooLarge              more bytes, files or fields than are taken
     ├── UnsupportedBody       the body's own form is not taken (its coding, its media type)
     ├── TypeNotAllowed        the file's bytes are of a type that is not taken
+    ├── NotAnImage            thumbnails are made of some types of images, and this is another type
+    ├── ImageRefused          an image is damaged, or too large to be read
+    ├── ThumbnailsBusy        too many thumbnails are being made at the moment
     ├── DigestMismatch        the bytes are not those the client named
     ├── InvalidField          a field, parameter or header has an impossible value
     ├── NotSignedIn           this needs a caller that is known
@@ -21,6 +24,7 @@
     ├── QuotaExceeded         the collection has no room left
     ├── CrossSite             a page of another site has a browser send it
     ├── ForeignHost           it asks for a host that is not ours
+    ├── CsrfFailed            a cookie came without the token of its session
     ├── FileNotFound          no such file, or none that the caller may know of
     ├── CollectionNotFound    no collection has that name
     ├── ApiKeyNotFound        no API key has that id
@@ -79,6 +83,26 @@ class UnsupportedBody(HoldallError):
 
 class TypeNotAllowed(HoldallError):
     """The sniffed type is not one that the service or the collection takes."""
+
+
+class NotAnImage(HoldallError):
+    """No thumbnails are made of this type."""
+
+    def __init__(self, content_type: str) -> None:
+        super().__init__(f"No thumbnails are made of {content_type}")
+
+
+class ImageRefused(HoldallError):
+    """An image cannot be read, or not within the bounds on pixels, memory and time."""
+
+
+class ThumbnailsBusy(HoldallError):
+    """So many thumbnails are being made that this one would have to wait too long."""
+
+    retry_after = 2
+
+    def __init__(self) -> None:
+        super().__init__("Too many thumbnails are being made at the moment")
 
 
 class DigestMismatch(HoldallError):
@@ -140,6 +164,13 @@ class ForeignHost(HoldallError):
 
     def __init__(self) -> None:
         super().__init__("This service has no such name: use localhost, or set PUBLIC_URL")
+
+
+class CsrfFailed(HoldallError):
+    """A cookie came for a change, and the token of its session did not come with it."""
+
+    def __init__(self) -> None:
+        super().__init__("X-CSRF-Token is not that of the session: reload the page")
 
 
 class FileNotFound(HoldallError):

@@ -6,8 +6,8 @@ not dropped. The row says `expired` before the bytes go, so that nobody goes on 
 its key goes when they are gone, and until then each run tries again. The row stays for a while, to
 answer that the upload is gone.
 
-A file is not served from the moment it expires; here its row goes and then its object, unless by
-then it may live longer.
+A file is not served from the moment it expires or is put into the trash; here its row goes and then
+its object, unless by then it may live longer, or has been restored.
 """
 
 import logging
@@ -20,11 +20,10 @@ from sqlalchemy import and_, delete, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from models import Failure, File, IdempotencyKey, Reservation, Upload, UsedLink, now
-from services.counters import count
 from services.database import Database
 from services.direct import Direct
 from services.errors import HoldallError
-from services.files import Files, Removed
+from services.files import COUNTED, Files, Removed, count_removed
 from services.leases import Leases
 from services.resumable import Uploads
 from services.upload_rows import DIRECT, EXPIRED
@@ -50,14 +49,20 @@ class Expiry:
         direct: Direct,
         files: Files,
         *,
+        trash_expires_in: timedelta,
         interval: float,
-        on_dropped: Callable[[int, int], None] = lambda uploads, files: None,
+        on_dropped: Callable[[int, int, int], None] = lambda uploads, files, trash: None,
     ) -> None:
-        """`on_dropped` is told of how many uploads and files, after each run of the thread."""
+        """`on_dropped` is told of how many uploads, files and files of the trash, after each
+        run of the thread.
+
+        Files stay in the trash for `trash_expires_in`.
+        """
         self._database = database
         self._uploads = uploads
         self._direct = direct
         self._files = files
+        self._trash_expires_in = trash_expires_in
         self._interval = interval
         self._on_dropped = on_dropped
         self._leases = Leases(database)
@@ -73,15 +78,11 @@ class Expiry:
 
     def due_files(self) -> Iterator[str]:
         """Yield the ids of files that have expired."""
-        after = 0
-        query = select(File.number, File.id).where(_is_over()).order_by(File.number).limit(_BATCH)
-        while True:
-            with self._database.read() as session:
-                batch = session.execute(query.where(File.number > after)).all()
-            if not batch:
-                return
-            yield from (row.id for row in batch)
-            after = batch[-1].number
+        return self._due(_is_over())
+
+    def due_trash(self) -> Iterator[str]:
+        """Yield the ids of files that have been in the trash for long enough."""
+        return self._due(self._is_rubbish())
 
     def drop_uploads(self) -> Iterator[str]:
         """Drop uploads that have expired, and yield the ids of those that were."""
@@ -90,15 +91,12 @@ class Expiry:
                 yield upload_id
 
     def drop_files(self) -> Iterator[str]:
-        """Drop files that have expired, and yield their ids.
+        """Drop files that have expired, and yield their ids."""
+        return self._drop_files(_is_over())
 
-        It goes in batches. A store that fails keeps its others until the next run.
-        """
-        failed = set[str]()
-        while ids := self._expired_files(failed):
-            removed = self._remove_rows(ids)
-            failed |= self._files.remove_in_turn(removed)
-            yield from (each.id for each in removed)
+    def drop_trash(self) -> Iterator[str]:
+        """Drop files that have been in the trash for long enough, and yield their ids."""
+        return self._drop_files(self._is_rubbish())
 
     def start(self) -> None:
         """Go on dropping in a thread, as long as the process lives."""
@@ -117,10 +115,11 @@ class Expiry:
                 # A database that is down now may be up at the next turn.
                 log.exception("dropping what has expired failed")
 
-    def _run(self) -> tuple[int, int]:
+    def _run(self) -> tuple[int, int, int]:
         uploads, files = sum(1 for _ in self.drop_uploads()), sum(1 for _ in self.drop_files())
+        trash = sum(1 for _ in self.drop_trash())
         self.forget()
-        return uploads, files
+        return uploads, files, trash
 
     def _all_expired(self) -> Iterator[tuple[str, str]]:
         after = ""
@@ -146,23 +145,44 @@ class Expiry:
             log.warning("not dropped", extra={"upload": upload_id, "reason": str(error)})
             return False
 
-    def _expired_files(self, failed: set[str]) -> list[str]:
-        query = select(File.id).where(_is_over(), File.backend.not_in(failed))
-        with self._database.read() as session:
-            return list(session.scalars(query.order_by(File.expires_at).limit(_BATCH)))
+    def _due(self, due: ColumnElement[bool]) -> Iterator[str]:
+        after = 0
+        query = select(File.number, File.id).where(due).order_by(File.number).limit(_BATCH)
+        while True:
+            with self._database.read() as session:
+                batch = session.execute(query.where(File.number > after)).all()
+            if not batch:
+                return
+            yield from (row.id for row in batch)
+            after = batch[-1].number
 
-    def _remove_rows(self, ids: list[str]) -> list[Removed]:
-        gone = (
-            delete(File)
-            .where(File.id.in_(ids), _is_over())
-            .returning(File.id, File.backend, File.key, File.collection, File.owner, File.size)
-        )
+    def _drop_files(self, due: ColumnElement[bool]) -> Iterator[str]:
+        """Drop files in batches. A store that fails keeps its others until the next run."""
+        failed = set[str]()
+        while ids := self._due_files(due, failed):
+            removed = self._remove_rows(ids, due)
+            failed |= self._files.remove_in_turn(removed)
+            yield from (each.id for each in removed)
+
+    def _due_files(self, due: ColumnElement[bool], failed: set[str]) -> list[str]:
+        query = select(File.id).where(due, File.backend.not_in(failed))
+        with self._database.read() as session:
+            return list(session.scalars(query.limit(_BATCH)))
+
+    def _remove_rows(self, ids: list[str], due: ColumnElement[bool]) -> list[Removed]:
+        gone = delete(File).where(File.id.in_(ids), due).returning(*COUNTED)
         with self._database.write() as session:
             rows = session.execute(gone).all()
-            count(session, ((row.collection, row.owner, row.size) for row in rows), sign=-1)
+            count_removed(session, rows)
         for row in rows:
-            log.info("file expired", extra={"file": row.id, "size": row.size})
-        return [Removed(row.id, row.backend, row.key) for row in rows]
+            told = "file expired" if row.deleted_at is None else "file left the trash"
+            log.info(told, extra={"file": row.id, "size": row.size})
+        return [Removed(row.id, row.backend, row.key, row.content_type) for row in rows]
+
+    def _is_rubbish(self) -> ColumnElement[bool]:
+        before = now() - self._trash_expires_in
+        lives = or_(File.expires_at.is_(None), File.expires_at > now())
+        return and_(File.state == "ready", File.deleted_at <= before, lives)
 
     def forget(self) -> None:
         """Delete rows that nobody asks for any more: what was remembered for a while."""

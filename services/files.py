@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Delete, Select, and_, bindparam, delete, or_, select, true, update
+from sqlalchemy import Delete, Row, Select, and_, bindparam, delete, or_, select, true, update
+from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from models import Collection, File, now
@@ -24,6 +25,8 @@ from services.metadata import merged
 from services.mimetype import family
 from services.renaming import Named, Renaming
 from services.stored import StoredFile
+from services.thumbnails import delete_thumbnails
+from services.thumbnails_wanted import TYPES
 from storage.base import Storage
 from storage.errors import ObjectNotFound, StorageError
 from storage.keys import is_random_name
@@ -51,6 +54,7 @@ class FileInfo:
     created_at: datetime
     updated_at: datetime
     expires_at: datetime | None
+    deleted_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ class Removed:
     id: str
     backend: str
     key: str
+    content_type: str | None = None
+    """The type where it is known: most have no thumbnails."""
 
 
 SHOWN = (
@@ -77,6 +83,7 @@ SHOWN = (
     File.created_at,
     File.updated_at,
     File.expires_at,
+    File.deleted_at,
 )
 """The columns of a FileInfo, in its order."""
 
@@ -93,13 +100,32 @@ NAMED: Final = (
 """The columns of a Named, in its order."""
 
 
+COUNTED: Final = (
+    *(File.id, File.backend, File.key),
+    *(File.collection, File.owner, File.size, File.deleted_at, File.content_type),
+)
+"""What whoever deletes a row has to know of it, for the object and for the counters."""
+
+
+def count_removed(session: Session, rows: Sequence[Row[*tuple[Any, ...]]]) -> None:
+    """Take files away from the counters whose rows are gone; `rows` have the columns of COUNTED."""
+    changes = [(row.collection, row.owner, row.size) for row in rows]
+    trashed = [each for each, row in zip(changes, rows, strict=True) if row.deleted_at is not None]
+    count(session, changes, sign=-1, trashed=trashed)
+
+
 def is_live() -> ColumnElement[bool]:
-    """Match files that are there for their readers: ready, not deleted, not expired."""
-    return and_(
-        File.state == "ready",
-        File.deleted_at.is_(None),
-        or_(File.expires_at.is_(None), File.expires_at > bindparam("moment", callable_=now)),
-    )
+    """Match files that are there for their readers: ready, not in the trash, not expired."""
+    return and_(File.state == "ready", File.deleted_at.is_(None), _is_not_over())
+
+
+def is_trashed() -> ColumnElement[bool]:
+    """Match files that are in the trash and can be had back."""
+    return and_(File.state == "ready", File.deleted_at.is_not(None), _is_not_over())
+
+
+def _is_not_over() -> ColumnElement[bool]:
+    return or_(File.expires_at.is_(None), File.expires_at > bindparam("moment", callable_=now))
 
 
 def belongs_to(caller: Caller) -> ColumnElement[bool]:
@@ -226,7 +252,10 @@ class Files:
         return Named(*row)
 
     def delete(self, caller: Caller, file_id: str) -> None:
-        """Delete one file, its row first and then its object. Raises FileNotFound."""
+        """Delete one file, its row first and then its object; from the trash too.
+
+        Raises FileNotFound.
+        """
         removed = self.remove_rows(caller, [file_id])
         if not removed:
             raise FileNotFound
@@ -242,23 +271,24 @@ class Files:
         statement: Delete = delete(File).where(
             File.id.in_(filter(is_random_name, file_ids)), File.state == "ready", belongs_to(caller)
         )
-        gone = statement.returning(
-            File.id, File.backend, File.key, File.collection, File.owner, File.size
-        )
         with self._database.write() as session:
-            rows = session.execute(gone).all()
-            count(session, ((row.collection, row.owner, row.size) for row in rows), sign=-1)
+            rows = session.execute(statement.returning(*COUNTED)).all()
+            count_removed(session, rows)
         for row in rows:
             log.info("file deleted", extra={"file": row.id, "size": row.size})
-        return [Removed(row.id, row.backend, row.key) for row in rows]
+        return [Removed(row.id, row.backend, row.key, row.content_type) for row in rows]
 
     def remove_object(self, removed: Removed) -> bool:
-        """Delete an object whose row is gone; when the store cannot, it is left as an orphan.
+        """Delete an object whose row is gone, and its thumbnails; what the store cannot is left as
+        orphans.
 
         Returns whether it was deleted.
         """
         try:
-            self._storages[removed.backend].delete(removed.key)
+            storage = self._storages[removed.backend]
+            storage.delete(removed.key)
+            if removed.content_type is None or removed.content_type in TYPES:
+                delete_thumbnails(storage, removed.key)
         except KeyError:
             self._leave(removed, "no storage has this name")
             return False

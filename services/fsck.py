@@ -26,6 +26,7 @@ from services.fsck_findings import Finding, Tally, is_sound, judge
 from services.fsck_names import backends_named
 from services.fsck_reading import Reading
 from services.fsck_second_look import Notes, SecondLook, taking_notes
+from services.thumbnails_wanted import original_of
 from services.walking import READY, Row, Rows, side_by_side
 from storage.base import ObjectInfo, Storage
 from storage.errors import ObjectNotFound, StorageError, StorageFull
@@ -175,16 +176,21 @@ class _Check:
 
     def _sound(self, doubts: Notes) -> Generator[Row]:
         """Walk: yield the rows whose object is as they say, and note the keys of the others."""
-        tally = self._tally
+        tally, file = self._tally, None
         for number, (row, found) in enumerate(self._pairs(), start=1):
+            file = row or file
+            original = None if row or found is None else original_of(found.key)
             tally.seen_rows += row is not None
             tally.objects += found is not None
             tally.paired += row is not None and found is not None
-            if judge(row, found, self._before) is not None:
+            if original is not None and file is not None and original == file.key:
+                tally.thumbnails += 1
+            elif judge(row, found, self._before) is not None:
                 strange = row or found
                 assert strange is not None
                 self._doubt(doubts, strange.key)
-                tally.unnamed += row is None
+                # A thumbnail is no sign of another database: its file is, where that is there.
+                tally.unnamed += row is None and original is None
             elif row is None:
                 tally.young += 1
             elif is_sound(row, found):

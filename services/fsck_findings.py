@@ -9,7 +9,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from services.walking import DELETED, PENDING, READY, Row
+from services.thumbnails_wanted import original_of
+from services.walking import PENDING, READY, Row
 from storage.base import ObjectInfo
 from storage.keys import is_random_name, random_name
 
@@ -66,8 +67,9 @@ class Tally:
 
     `paired` are rows whose object is there, `young` objects within the grace period that no row
     names yet, `uploads` objects of transfers that have not ended, `copies` objects that a file of
-    another backend has under the same key. `doubtful` were to be looked at again, `unnamed` those
-    of them without a row. `undigested` are files without a SHA-256, `filled` those that got it.
+    another backend has under the same key, `thumbnails` those of files. `doubtful` were to be
+    looked at again, `unnamed` those of them without a row. `undigested` are files without a
+    SHA-256, `filled` those that got it.
     """
 
     rows: int = 0
@@ -79,6 +81,7 @@ class Tally:
     uploads: int = 0
     copies: int = 0
     copies_size: int = 0
+    thumbnails: int = 0
     doubtful: int = 0
     unnamed: int = 0
     read: int = 0
@@ -107,6 +110,7 @@ class Tally:
             "uploads",
             "copies",
             "copies_size",
+            "thumbnails",
             "read",
             "read_size",
             "undigested",
@@ -124,13 +128,11 @@ def judge(row: Row | None, found: ObjectInfo | None, before: datetime) -> Kind |
     """Say what is wrong with a row and an object of one key, None when nothing is.
 
     What began after `before` may be on its way, and so may what has no date, which stores show as
-    1970. A deleted file's object may be there or not.
+    1970.
     """
     if row is None:
         old = found is not None and found.modified <= before and found.modified.year > 1970
         return Kind.ORPHAN if old else None
-    if row.state == DELETED:
-        return None
     if row.state == PENDING:
         return Kind.UNFINISHED if row.created_at <= before else None
     if found is None:
@@ -165,6 +167,8 @@ def base_of(key: str) -> str:
 
 def is_made(key: str) -> bool:
     """Say whether `key` is one that this service gives: anything else is somebody else's."""
+    if original_of(key) is not None:
+        return True
     folder, _, name = key.partition("/")
     first, second = name[:_NAME_LENGTH], name[_NAME_LENGTH:]
     return folder == name[:2] and is_random_name(first) and (not second or is_random_name(second))

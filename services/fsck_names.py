@@ -16,13 +16,15 @@ from sqlalchemy.orm.attributes import InstrumentedAttribute
 
 from models import File, Upload
 from services.fsck_findings import base_of
+from services.thumbnails_wanted import original_of
 
 
 class Named(StrEnum):
-    """What names an object."""
+    """What names an object: a file, a transfer, or a file whose thumbnail it is."""
 
     BY_FILE = "file"
     BY_UPLOAD = "upload"
+    BY_THUMBNAIL = "thumbnail"
 
 
 _FINAL: Final = Upload.storage_state["final"].as_string()
@@ -32,16 +34,20 @@ _FINAL: Final = Upload.storage_state["final"].as_string()
 def names_of(session: Session, keys: Collection[str]) -> dict[str, Named]:
     """Return what names each of `keys`; those that nothing names are left out."""
     bases = {key: base_of(key) for key in keys}
+    originals = {key: found for key in keys if (found := original_of(key)) is not None}
     wanted = {*bases, *bases.values()}
     uploads = set(session.scalars(select(Upload.key).where(Upload.key.in_(wanted))))
     uploads.update(session.scalars(select(_FINAL).where(_FINAL.in_(wanted))))
     of_files = select(File.key).where(
-        File.backend.in_(list(_values(session, File.backend))), File.key.in_(list(bases))
+        File.backend.in_(list(_values(session, File.backend))),
+        File.key.in_([*bases, *originals.values()]),
     )
+    files = set(session.scalars(of_files))
     named = {
         key: Named.BY_UPLOAD for key, base in bases.items() if key in uploads or base in uploads
     }
-    return named | dict.fromkeys(session.scalars(of_files), Named.BY_FILE)
+    named.update((key, Named.BY_THUMBNAIL) for key, each in originals.items() if each in files)
+    return named | dict.fromkeys(files & bases.keys(), Named.BY_FILE)
 
 
 def backends_named(session: Session) -> set[str]:

@@ -146,6 +146,8 @@ class SecondLook:
     def _count_named(self, by: Named, found: ObjectInfo) -> None:
         if by is Named.BY_UPLOAD:
             self.tally.uploads += 1
+        elif by is Named.BY_THUMBNAIL:
+            self.tally.thumbnails += 1
         else:
             self.tally.copies += 1
             self.tally.copies_size += found.size

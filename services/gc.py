@@ -191,6 +191,8 @@ class Collector:
         yield from (Item(Kind.UPLOAD, upload_id) for upload_id in uploads)
         files = expiry.due_files() if options.dry_run else expiry.drop_files()
         yield from (Item(Kind.FILE, file_id) for file_id in files)
+        trash = expiry.due_trash() if options.dry_run else expiry.drop_trash()
+        yield from (Item(Kind.TRASH, file_id) for file_id in trash)
         if not options.dry_run:
             expiry.forget()
 

@@ -9,15 +9,16 @@ from typing import Any
 class Kind(StrEnum):
     """What was left.
 
-    UPLOAD, FILE: has expired. PENDING: a file's row that still waits for its object. ORPHAN: an
-    object that nothing names. MULTIPART: an upload in parts on a store. STAGING: bytes that a
-    client sent to the store itself. UNFINISHED: bytes of a resumable upload without its row.
-    TEMPORARY: a file that was being written on a local disk. SCRATCH: one in the folder for bytes
-    on their way.
+    UPLOAD, FILE: has expired. TRASH: a file that was in the trash for long enough. PENDING: a
+    file's row that still waits for its object. ORPHAN: an object that nothing names. MULTIPART: an
+    upload in parts on a store. STAGING: bytes that a client sent to the store itself. UNFINISHED:
+    bytes of a resumable upload without its row. TEMPORARY: a file that was being written on a local
+    disk. SCRATCH: one in the folder for bytes on their way.
     """
 
     UPLOAD = "upload"
     FILE = "file"
+    TRASH = "trash"
     PENDING = "pending"
     ORPHAN = "orphan"
     MULTIPART = "multipart"

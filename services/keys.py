@@ -82,6 +82,14 @@ class NewKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Holder:
+    """Who has a key that is good at this moment, and what the key is called."""
+
+    caller: Caller
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Known:
     """A key that was good when it was looked up; `until` is when to look again (monotonic)."""
 
@@ -197,12 +205,32 @@ class Keys:
         scheme, _, secret = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise NotSignedIn("This needs a valid API key")
-        known = self._recognise(secret.strip(" "))
+        return self.verify(secret.strip(" "), address)
+
+    def verify(self, secret: str, address: str | None) -> Caller:
+        """Return the caller that a key stands for, shown by a client at `address`.
+
+        Raises KeyInvalid and TooManyFailures as `authenticate` does.
+        """
+        known = self._recognise(secret)
         if known is None:
             self._failures.add(address)
             raise KeyInvalid
         self._last_use.note(known.caller.owner or "")
         return known.caller
+
+    def holder(self, key_id: str) -> Holder | None:
+        """Return who has the key with that id, None for one that is revoked, expired or none."""
+        if not is_random_name(key_id):
+            return None
+        columns = (ApiKey.name, ApiKey.scopes, ApiKey.collection)
+        query = select(*columns).where(ApiKey.id == key_id, active_key())
+        with self._database.connect() as connection:
+            row = connection.execute(query).first()
+        if row is None:
+            return None
+        self._last_use.note(key_id)
+        return Holder(Caller(key_id, frozenset(row.scopes), row.collection), row.name)
 
     def close(self) -> None:
         """End the thread that writes when keys were used."""

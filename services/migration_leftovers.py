@@ -18,6 +18,7 @@ from services.fsck_second_look import Notes
 from services.migration_figures import Failure, Options, Tally
 from services.migration_rows import Rows
 from services.migration_turn import Turn
+from services.thumbnails import delete_thumbnails
 from storage.base import Presigner, Storage
 from storage.errors import ObjectNotFound, StorageError
 
@@ -82,6 +83,8 @@ class Leftovers:
             if size is not None and self.target.stat(key).size != size:
                 return Failure(None, key, size, "the object at the target has another size", True)
             self.source.delete(key)
+            # They are made again at the target, when they are asked for.
+            delete_thumbnails(self.source, key)
         except ObjectNotFound:
             return Failure(None, key, size or 0, "the target has no such object", True)
         except StorageError as error:

@@ -170,8 +170,4 @@ class Rows:
 
 
 def _are_ready_on(backend: str) -> tuple[ColumnElement[bool], ...]:
-    return (
-        _FILES.c.backend == backend,
-        _FILES.c.state == "ready",
-        _FILES.c.deleted_at.is_(None),
-    )
+    return (_FILES.c.backend == backend, _FILES.c.state == "ready")

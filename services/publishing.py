@@ -6,7 +6,7 @@ is not known, the objects are kept: an orphan can be collected, a row without by
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -61,9 +61,16 @@ class Retry:
 class Publishing:
     """Turn intakes into files, and answer retried requests with the first one's."""
 
-    def __init__(self, database: Database, policies: Policies) -> None:
+    def __init__(
+        self,
+        database: Database,
+        policies: Policies,
+        on_published: Callable[[Iterable[tuple[str, str]]], None] = lambda files: None,
+    ) -> None:
+        """`on_published` is told of new files, each by its id and type."""
         self._database = database
         self._policies = policies
+        self._on_published = on_published
 
     def earlier(self, retry: Retry | None) -> list[FileInfo] | None:
         """Return the files of the request that `retry` repeats, or None when it is the first.
@@ -84,7 +91,8 @@ class Publishing:
                 return None
             if kept.request != retry.request:
                 raise KeyReused("Idempotency-Key was used for another request")
-            rows = session.execute(select(*SHOWN).where(File.id.in_(kept.file_ids))).all()
+            files = select(*SHOWN).where(File.id.in_(kept.file_ids), File.deleted_at.is_(None))
+            rows = session.execute(files).all()
         if len(rows) != len(kept.file_ids):
             raise FileNotFound
         found = {row.id: FileInfo(*row) for row in rows}
@@ -135,6 +143,7 @@ class Publishing:
             raise
         for row in rows:
             log.info("file published", extra={name: row[name] for name in _LOGGED})
+        self._on_published((row["id"], row["content_type"]) for row in rows)
         return [_shown(row) for row in rows]
 
     def _to_settle(self, intakes: Sequence[Publishable]) -> list[tuple[str, dict[str, int]]]:

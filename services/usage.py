@@ -1,5 +1,7 @@
 """How much is used, by a key or of a collection: what is there, and what uploads on their way hold.
 
+What is in the trash is there, and told apart besides.
+
 Room is held only where a quota asks for it, so elsewhere nothing shows as reserved.
 """
 
@@ -20,11 +22,16 @@ _NO_OWNER: Final = ""
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What is used of one collection; the limits are those of the collection as a whole."""
+    """What is used of one collection; the limits are those of the collection as a whole.
+
+    What is in the trash is part of `files` and `bytes`.
+    """
 
     collection: str
     files: int
     bytes: int
+    trashed_files: int
+    trashed_bytes: int
     reserved_files: int
     reserved_bytes: int
     max_files: int | None
@@ -94,6 +101,8 @@ class Usages:
             Collection.name,
             _sum(Counter.files, counted),
             _sum(Counter.bytes, counted),
+            _sum(Counter.trashed_files, counted),
+            _sum(Counter.trashed_bytes, counted),
             _sum(Reservation.files, live),
             _sum(Reservation.bytes, live),
             Collection.max_files,
@@ -101,7 +110,7 @@ class Usages:
         )
         with self._database.read() as session:
             return [
-                Usage(row[0], *(int(each) for each in row[1:5]), *row[5:])
+                Usage(row[0], *(int(each) for each in row[1:7]), *row[7:])
                 for row in session.execute(query)
             ]
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from sqlalchemy import bindparam, case, func, select
+from sqlalchemy import bindparam, func, select
 
 from models import File
 from services.database import Database
@@ -21,13 +21,12 @@ from storage.errors import StorageError
 BATCH: Final = 1_000
 """Rows that are read at a time."""
 
-DELETED: Final = "deleted"
 PENDING: Final = "pending"
 READY: Final = "ready"
 
 
 class Row(NamedTuple):
-    """What a file's row says of its object. `state` is READY, PENDING or DELETED."""
+    """What a file's row says of its object. `state` is READY, in the trash too, or PENDING."""
 
     key: str
     id: str
@@ -44,8 +43,7 @@ class Count(NamedTuple):
     size: int
 
 
-_STATE: Final = case((File.deleted_at.is_not(None), DELETED), else_=File.state)
-_ROW: Final = select(File.key, File.id, File.size, _STATE, File.sha256, File.created_at)
+_ROW: Final = select(File.key, File.id, File.size, File.state, File.sha256, File.created_at)
 _OF_BACKEND: Final = _ROW.where(File.backend == bindparam("backend"))
 _NEXT: Final = (
     _OF_BACKEND.where(File.key > bindparam("after")).order_by(File.key).limit(bindparam("limit"))

@@ -145,6 +145,7 @@ def app_with(tmp_path: Path) -> Iterator[MakeApp]:
     for app in made:
         parts(app).loop.close()
         parts(app).keys.close()
+        parts(app).thumbnails.close()
         for storage in parts(app).storages.values():
             storage.close()
         with app.app_context():

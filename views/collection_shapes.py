@@ -70,8 +70,10 @@ class CollectionList(Answer):
 
 class Usage(Answer):
     collection: str
-    files: int
+    files: int = Field(description="Files, those in the trash counted")
     bytes: int
+    trashed_files: int = Field(description="Those of them that are in the trash")
+    trashed_bytes: int
     reserved_files: int = Field(description="Files that unfinished uploads have room for")
     reserved_bytes: int = Field(description="Bytes that unfinished uploads have room for")
     max_files: int | None = Field(description="The collection's limit, for the files of all")

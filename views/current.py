@@ -7,7 +7,8 @@ from typing import cast
 from flask import current_app, g, request
 
 from config import Settings
-from services.caller import EVERYONE, Caller
+from services.archive import Archives
+from services.caller import ANONYMOUS, EVERYONE, Caller
 from services.collections import Collections
 from services.direct import Direct
 from services.direct_receipt import Receipt
@@ -25,9 +26,15 @@ from services.loop import EventLoop
 from services.probes import Probes
 from services.publishing import Publishing
 from services.resumable import Uploads
+from services.sessions import Session, Sessions
+from services.thumbnails import Thumbnails
+from services.thumbnails_media import Media
+from services.trash import Trash
 from services.usage import Usages
 from services.ways import Ways
 from storage.base import Storage
+from views import cookies
+from views.sites import may_change_something
 
 EXTENSION = "holdall"
 
@@ -50,10 +57,15 @@ class Services:
     collector: Collector
     hashing: Hashing
     listing: Listing
+    archives: Archives
     keys: Keys
+    sessions: Sessions
+    trash: Trash
     collections: Collections
     usages: Usages
     links: Links
+    media: Media
+    thumbnails: Thumbnails
     ways: Ways
     probes: Probes
 
@@ -85,13 +97,32 @@ def link_token() -> str | None:
 
 
 def caller() -> Caller:
-    """Return who makes this request; looked up once.
+    """Return who makes this request, by key or else by cookie; looked up once.
 
-    Raises NotSignedIn, KeyInvalid and TooManyFailures.
+    Raises NotSignedIn, KeyInvalid, TooManyFailures, and CsrfFailed where the cookie alone does not
+    do for what is asked.
     """
     if services().settings.auth_mode == "open":
         return EVERYONE
     if "caller" not in g:
         shown = request.headers.get("Authorization")
-        g.caller = services().keys.authenticate(shown, request.remote_addr)
+        keys = services().keys
+        g.caller = _of_session() if shown is None else keys.authenticate(shown, request.remote_addr)
     return cast(Caller, g.caller)
+
+
+def session() -> Session | None:
+    """Return the session that the request's cookie stands for, if any; looked up once."""
+    if "session" not in g:
+        cookie = cookies.shown(services().settings)
+        g.session = None if cookie is None else services().sessions.find(cookie)
+    return cast(Session | None, g.session)
+
+
+def _of_session() -> Caller:
+    found = session()
+    if found is None:
+        return ANONYMOUS
+    if may_change_something():
+        services().sessions.require_token(found, request.headers.get("X-CSRF-Token"))
+    return found.caller

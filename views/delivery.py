@@ -16,11 +16,13 @@ from services.cors import CorsPolicy
 from services.delivery import PERSONAL, PUBLIC, Access, DeliveryRequest
 from services.errors import FileNotFound
 from services.stored import StoredFile
+from services.thumbnails_wanted import PARAMETERS, wanted
 from storage.errors import ObjectNotFound
 from views.bodies import PlannedResponse, respond
 from views.current import caller, services
 from views.links import shown_link
 from views.proxies import announced
+from views.thumbnails import planned
 
 FAILED = "holdall.delivery_failed"
 """Where `views.front` leaves the error that ended its try at the same request."""
@@ -62,6 +64,11 @@ def _served(file_id: str, asked: DeliveryRequest, cors: CorsPolicy) -> Response:
 def _sent(file_id: str, asked: DeliveryRequest, cors: CorsPolicy) -> Response:
     """Answer with the file. Raises FileNotFound, and ObjectNotFound where its object is gone."""
     file, access = _find(file_id, asked.filename)
+    if not PARAMETERS.isdisjoint(request.args):
+        size = wanted(request.args.to_dict(flat=False))
+        if size is not None:
+            with_ways = announced(request.environ)
+            return respond(*planned(services(), file, asked, size, access, with_ways))
     way = services().ways.of(file, announced(request.environ))
     plan = delivery.plan(file, asked, access=access, cors=cors, now=datetime.now(UTC), way=way)
     plan = services().ways.told(plan, file)

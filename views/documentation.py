@@ -37,6 +37,16 @@ BODY: Final[dict[str, Any]] = {
 }
 
 
+_ARCHIVE: Final = {"application/zip": {"schema": _BINARY}}
+ZIP: Final[dict[str, Any]] = {
+    "200": {"description": "The archive", "content": _ARCHIVE},
+    "206": {"description": "A range of it", "content": _ARCHIVE},
+    "304": {"description": "It is the one that the client has"},
+    "404": Error,
+    "412": Error,
+    "416": Error,
+}
+
 SECURITY: Final[dict[str, SecurityScheme | dict[str, Any]]] = {
     "key": {"type": "http", "scheme": "bearer", "description": "An API key"}
 }

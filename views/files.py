@@ -9,7 +9,7 @@ from services.files import FileInfo
 from services.listing import Query
 from views import metrics
 from views.current import caller, services
-from views.schemas import DeleteMany, FileChange, FilePath, ListQuery, file_json
+from views.schemas import FileChange, FilePath, ListQuery, Many, file_json
 
 
 def index(query: ListQuery) -> Response:
@@ -20,7 +20,8 @@ def index(query: ListQuery) -> Response:
         search=query.q,
         content_type=query.type,
         collection=query.collection,
-        sort=query.sort,
+        sort=query.sort or ("-deleted" if query.trashed else "-created"),
+        trashed=query.trashed,
     )
     page = services().listing.page(caller(), wanted)
     public_url = services().settings.public_url
@@ -57,7 +58,7 @@ def delete(path: FilePath) -> Response:
     return response
 
 
-async def delete_many(body: DeleteMany) -> Response:
+async def delete_many(body: Many) -> Response:
     """Delete many files: their rows at once, then their objects side by side."""
     files = services().files
     ids = list(dict.fromkeys(body.ids))

@@ -4,6 +4,7 @@ from flask import Response, jsonify, request
 
 from services.delivery import Access, Grant
 from services.links import READING
+from services.thumbnails_wanted import without
 from views.current import caller, services
 from views.schemas import FilePath, LinkRequest, UploadLinkRequest, moment_text
 
@@ -61,7 +62,8 @@ def shown_link() -> Access | None:
         return None
     # WSGI gives the bytes of both as Latin-1 (PEP 3333).
     path = request.environ["PATH_INFO"].encode("latin-1")
-    query = request.environ.get("QUERY_STRING", "")
+    # A smaller picture of what the link gives whole needs no link of its own.
+    query = without(request.environ.get("QUERY_STRING", ""))
     return Access(Grant.SIGNED, services().links.verify(request.method, path, query))
 
 

@@ -59,10 +59,11 @@ def count_collected(collected: Collected) -> None:
     GC_PROBLEMS.inc(len(collected.problems))
 
 
-def count_expired(uploads: int, files: int) -> None:
-    """Add uploads and files that have expired."""
+def count_expired(uploads: int, files: int, trash: int) -> None:
+    """Add uploads and files that have expired, and files that have left the trash."""
     COLLECTED.labels(str(Kind.UPLOAD)).inc(uploads)
     COLLECTED.labels(str(Kind.FILE)).inc(files)
+    COLLECTED.labels(str(Kind.TRASH)).inc(trash)
 
 
 def _authorise() -> None:

@@ -115,14 +115,36 @@ class KeyRequest(Shape):
     )
 
 
+Sort = Literal["-created", "created", "name", "-name", "size", "-size", "deleted", "-deleted"]
+
+
 class ListQuery(Shape):
     limit: int = Field(50, ge=1, le=1000, description="Most items of a page")
     cursor: str | None = Field(None, max_length=4096, description="`next_cursor` of a page")
     q: str | None = Field(None, max_length=255, description="Part of the name, in any case")
     type: Text | None = Field(None, description="A type: `image/png`, or `image/*` for a family")
     collection: Text | None = Field(None, description="Only this collection's")
-    sort: Literal["-created", "created", "name", "-name", "size", "-size"] = Field(
-        "-created", description="Order; `-` is descending"
+    trashed: bool = Field(False, description="Only what is in the trash; else all but that")
+    sort: Sort | None = Field(
+        None,
+        description="Order; `-` is descending. `-created` unless given, and in the trash, where "
+        "`deleted` will do too, `-deleted`",
+    )
+
+
+class ArchiveQuery(Shape):
+    ids: str | None = Field(
+        None,
+        min_length=1,
+        max_length=8190,
+        pattern=r"^[^\x00]*$",
+        description="Ids of files, comma-separated, in the order of the archive",
+    )
+    q: str | None = Field(None, max_length=255, description="Part of the name, in any case")
+    type: Text | None = Field(None, description="A type: `image/png`, or `image/*` for a family")
+    collection: Text | None = Field(None, description="All of this collection")
+    filename: str = Field(
+        "files.zip", min_length=1, max_length=4096, description="The name to save it by"
     )
 
 
@@ -133,7 +155,7 @@ class FileChange(Shape):
     )
 
 
-class DeleteMany(Shape):
+class Many(Shape):
     ids: list[str] = Field(min_length=1, max_length=1000, description="Ids of files")
 
 
@@ -153,6 +175,7 @@ class File(Answer):
     created_at: datetime
     updated_at: datetime
     expires_at: datetime | None
+    deleted_at: datetime | None = Field(description="Since when it is in the trash; else null")
 
 
 class Key(Answer):
@@ -221,6 +244,26 @@ class Deletions(Answer):
     total: int
 
 
+class Trashing(Answer):
+    id: str
+    status: Literal["trashed", "not_found"]
+
+
+class Trashings(Answer):
+    items: list[Trashing]
+    total: int
+
+
+class Restoring(Answer):
+    id: str
+    status: Literal["restored", "not_found"]
+
+
+class Restorings(Answer):
+    items: list[Restoring]
+    total: int
+
+
 class Error(Answer):
     error: str = Field(description="A sentence for people")
     code: str = Field(description="A stable name for programs")
@@ -254,6 +297,7 @@ def file_json(file: FileInfo, public_url: str) -> dict[str, Any]:
         "created_at": moment_text(file.created_at),
         "updated_at": moment_text(file.updated_at),
         "expires_at": None if file.expires_at is None else moment_text(file.expires_at),
+        "deleted_at": None if file.deleted_at is None else moment_text(file.deleted_at),
     }
 
 

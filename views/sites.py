@@ -15,6 +15,7 @@ from services.sites import SAFE_METHODS, host_of, is_from_elsewhere, is_loopback
 
 _CHANGED_BY_GET: Final = frozenset({"/api/direct/s3/params"})
 """URLs that begin something by GET, as the clients of their protocol ask for it."""
+_SESSION: Final = "/api/session"
 _SAFETY: Final = (
     ("X-Content-Type-Options", "nosniff"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
@@ -31,8 +32,8 @@ def check(settings: Settings) -> None:
     """Raise CrossSite or ForeignHost for a request that a page of another site brought about."""
     if settings.auth_mode == "open" and is_loopback(settings.host):
         require_own_host(settings)
-    ambient = settings.auth_mode == "open" or "Cookie" in request.headers
-    if ambient and _may_change_something() and _comes_from_elsewhere(settings):
+    ambient = settings.auth_mode == "open" or "Cookie" in request.headers or _signs_in()
+    if ambient and may_change_something() and _comes_from_elsewhere(settings):
         raise CrossSite
 
 
@@ -43,7 +44,13 @@ def require_own_host(settings: Settings) -> None:
         raise ForeignHost
 
 
-def _may_change_something() -> bool:
+def _signs_in() -> bool:
+    """Say whether the answer may set a cookie, by which a page would have us know its visitor."""
+    return request.path == _SESSION
+
+
+def may_change_something() -> bool:
+    """Say whether the request may be one that changes something."""
     if request.path in _CHANGED_BY_GET:
         return request.method != "OPTIONS"
     return request.method not in SAFE_METHODS

@@ -31,7 +31,7 @@ from app import Holdall
 from routes import ROUTES, Route
 from services.caller import EVERYONE
 from tests.conftest import SECRET, MakeApp, parts
-from views import direct
+from views import direct, session
 
 CHECKS = [
     not_a_server_error,
@@ -160,6 +160,10 @@ def _query(url: str) -> dict[str, str]:
     return dict(parse_qsl(urlsplit(url).query))
 
 
+def a_secret(world: World) -> Known:
+    return Known({}, body={"key": world.keys["reader"]})
+
+
 AIMS: dict[str, Callable[[World], Known]] = {
     "/api/direct/s3/multipart": a_multipart,
     "/api/direct/parts": a_part,
@@ -171,6 +175,7 @@ AIMS: dict[str, Callable[[World], Known]] = {
 
 
 SPECIAL: dict[Callable[..., Any], Callable[[World], Known]] = {
+    session.begin: a_secret,
     direct.put_whole: an_upload_by_put,
     direct.post_whole: an_upload_by_form,
     direct.confirm_key: an_upload_by_its_key,

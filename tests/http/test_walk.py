@@ -27,8 +27,13 @@ from views import files
 from views.gate import Need
 
 PUBLIC: Final = {
+    "GET /",
+    "GET /static/<version>/<name>",
     "GET /api/health",
     "GET /api/ready",
+    "GET /api/session",
+    "POST /api/session",
+    "DELETE /api/session",
     "GET /api/openapi.json",
     "GET /api/docs",
     "GET /api/docs/start.js",

@@ -26,7 +26,15 @@ MUST_NOT_IMPORT = {
     "storage": (*WEB, "sqlalchemy", "alembic"),
     "models": ("flask", "werkzeug"),
     "services": (*WEB, "storage.local", "storage.s3", "storage.memory"),
-    "views": ("boto3", "botocore", "magic", "PIL", "sqlalchemy.text", "sqlalchemy.sql.text"),
+    "views": (
+        "boto3",
+        "botocore",
+        "magic",
+        "PIL",
+        "pillow_heif",
+        "sqlalchemy.text",
+        "sqlalchemy.sql.text",
+    ),
     "config": (*WEB, "sqlalchemy"),
 }
 PURE_HEADER_PARSERS = "werkzeug.http"
@@ -35,6 +43,8 @@ ONLY_IN = {
     "botocore": "storage/s3",
     "magic": "services/mimetype",
     "pylibmagic": "services/mimetype",
+    "PIL": "services/imaging",
+    "pillow_heif": "services/imaging",
 }
 
 
