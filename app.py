@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 import routes
+from cli.backup import backup
 from cli.collections import collections
 from cli.doctor import doctor
 from cli.fsck import fsck
@@ -47,6 +48,8 @@ from services.listing import Listing
 from services.locks import Locks
 from services.loop import EventLoop
 from services.mimetype import Sniffer
+from services.mirroring import Mirrors
+from services.mirroring_work import Mirroring
 from services.policy import Limits, Policies
 from services.probes import Probes
 from services.publishing import Publishing
@@ -56,10 +59,11 @@ from services.resumable import Uploads
 from services.usage import Usages
 from services.used_links import UsedLinks
 from services.ways import Ways
-from storage import Storages, open_storage
+from storage import Storages, open_mirror, open_storage
 from storage.aio import AsyncStorage
 from storage.base import Storage
 from storage.errors import StorageError, StorageFull
+from storage.folders import sync_names
 from views import body, direct, errors, metrics, observing, schemas, sites, tus
 from views.current import EXTENSION, Services
 from views.direct_link import LinkInPath
@@ -74,23 +78,34 @@ VERSION = "0.1.0"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
+_API: dict[str, Any] = {
+    "info": Info(title="Holdall", version=VERSION),
+    "static_folder": None,
+    "doc_ui": False,
+    "security_schemes": SECURITY,
+    "validation_error_status": 400,
+    "validation_error_model": schemas.Error,
+    "validation_error_callback": errors.invalid_parameters,
+}
+
+
 class Holdall(OpenAPI):
     """A Flask application whose asynchronous views share one event loop a process."""
 
     request_class = StrictRequest
 
     def __init__(self, loop: EventLoop) -> None:
-        super().__init__(
-            "app",
-            info=Info(title="Holdall", version=VERSION),
-            static_folder=None,
-            doc_ui=False,
-            security_schemes=SECURITY,
-            validation_error_status=400,
-            validation_error_model=schemas.Error,
-            validation_error_callback=errors.invalid_parameters,
-        )
+        super().__init__("app", **_API)
         self._loop = loop
+
+    @property
+    def api_doc(self) -> dict[str, Any]:
+        """The OpenAPI document, made when it is first asked for: it takes as long as a start."""
+        if not self.spec_json:
+            described = OpenAPI("description", **_API)
+            routes.describe(described)
+            self.spec_json = described.api_doc
+        return dict(self.spec_json)
 
     def async_to_sync(self, func: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
         """Return a function that runs `func` on the loop and waits for it."""
@@ -106,6 +121,7 @@ class Holdall(OpenAPI):
         services.expiry.start()
         services.collector.start()
         services.hashing.start()
+        services.mirroring.start()
 
 
 def create_app(settings: Settings | None = None) -> Holdall:
@@ -130,6 +146,7 @@ def create_app(settings: Settings | None = None) -> Holdall:
     tus.register(app)
     direct.register(app)
     routes.register(app)
+    app.cli.add_command(backup)
     app.cli.add_command(collections)
     app.cli.add_command(doctor)
     app.cli.add_command(fsck)
@@ -168,8 +185,14 @@ def prepare(settings: Settings) -> None:
 def open_storages(settings: Settings) -> Storages:
     """Open every configured backend by name. Raises ConfigurationError for URLs that are wrong."""
     storages, problems = Storages(), []
-    for backend in settings.backends.values():
+    for backend in sorted(settings.backends.values(), key=lambda backend: bool(backend.members)):
         try:
+            if backend.members:
+                # One whose member is wrong is of no use; the member's own line says why.
+                if storages.keys() >= {*backend.members}:
+                    members = {name: storages[name] for name in backend.members}
+                    storages[backend.name] = open_mirror(members)
+                continue
             storages[backend.name] = open_storage(
                 backend.url,
                 scratch=settings.scratch,
@@ -203,8 +226,9 @@ def _services(
     quotas = Quotas(database)
     sniffer = Sniffer()
     ingest = Ingest(policies, storages, sniffer, UsedLinks(database), quotas)
-    publishing = Publishing(database, policies)
-    files = Files(database, storages, Renaming(policies, storages, sniffer))
+    mirrors = Mirrors(storages)
+    publishing = Publishing(database, policies, mirrors)
+    files = Files(database, storages, Renaming(policies, storages, sniffer), mirrors)
     uploads = Uploads(
         database,
         policies,
@@ -236,7 +260,13 @@ def _services(
     )
     interval = settings.sweep_interval
     expiry = Expiry(
-        database, uploads, direct, files, interval=interval, on_dropped=metrics.count_expired
+        database,
+        uploads,
+        direct,
+        files,
+        mirrors,
+        interval=interval,
+        on_dropped=metrics.count_expired,
     )
     return Services(
         settings=settings,
@@ -261,6 +291,7 @@ def _services(
             on_collected=metrics.count_collected,
         ),
         hashing=Hashing(database, storages, interval=interval),
+        mirroring=Mirroring(database, mirrors, on_task=metrics.count_mirrored),
         listing=Listing(database),
         keys=keys,
         collections=Collections(database, storages),
@@ -274,7 +305,13 @@ def _services(
         ),
         ways=Ways(storages),
         probes=Probes(
-            database, {name: AsyncStorage(storage) for name, storage in storages.items()}
+            database,
+            {
+                name: AsyncStorage(storage)
+                for name, storage in storages.items()
+                if name not in mirrors.mirrored
+            },
+            {name: [*storage.members] for name, storage in mirrors.mirrored.items()},
         ),
     )
 
@@ -282,6 +319,8 @@ def _services(
 def _make_folders(settings: Settings) -> None:
     try:
         settings.scratch.mkdir(parents=True, exist_ok=True)
+        if settings.durable:
+            sync_names(settings.data_dir)
         writable = os.access(settings.data_dir, os.W_OK | os.X_OK)
     except OSError as error:
         raise ConfigurationError([f"DATA_DIR: cannot be used: {error.strerror}"]) from error

@@ -26,6 +26,7 @@ from services.direct import Direct
 from services.errors import HoldallError
 from services.files import Files, Removed
 from services.leases import Leases
+from services.mirroring import Mirrors
 from services.resumable import Uploads
 from services.upload_rows import DIRECT, EXPIRED
 from services.used_links import REMEMBERED as LINKS_REMEMBERED
@@ -49,6 +50,7 @@ class Expiry:
         uploads: Uploads,
         direct: Direct,
         files: Files,
+        mirrors: Mirrors,
         *,
         interval: float,
         on_dropped: Callable[[int, int], None] = lambda uploads, files: None,
@@ -58,6 +60,7 @@ class Expiry:
         self._uploads = uploads
         self._direct = direct
         self._files = files
+        self._mirrors = mirrors
         self._interval = interval
         self._on_dropped = on_dropped
         self._leases = Leases(database)
@@ -160,6 +163,7 @@ class Expiry:
         with self._database.write() as session:
             rows = session.execute(gone).all()
             count(session, ((row.collection, row.owner, row.size) for row in rows), sign=-1)
+            self._mirrors.to_delete(session, ((row.backend, row.key) for row in rows))
         for row in rows:
             log.info("file expired", extra={"file": row.id, "size": row.size})
         return [Removed(row.id, row.backend, row.key) for row in rows]

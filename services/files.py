@@ -22,6 +22,7 @@ from services.errors import FileNotFound
 from services.filenames import clean_filename, folded
 from services.metadata import merged
 from services.mimetype import family
+from services.mirroring import Mirrors
 from services.renaming import Named, Renaming
 from services.stored import StoredFile
 from storage.base import Storage
@@ -141,11 +142,16 @@ class Files:
     """The use cases on files that exist."""
 
     def __init__(
-        self, database: Database, storages: Mapping[str, Storage], renaming: Renaming
+        self,
+        database: Database,
+        storages: Mapping[str, Storage],
+        renaming: Renaming,
+        mirrors: Mirrors,
     ) -> None:
         self._database = database
         self._storages = storages
         self._renaming = renaming
+        self._mirrors = mirrors
         self._deleting = ThreadPoolExecutor(_DELETED_AT_ONCE, thread_name_prefix="delete")
 
     def for_delivery(self, file_id: str) -> StoredFile | None:
@@ -248,6 +254,7 @@ class Files:
         with self._database.write() as session:
             rows = session.execute(gone).all()
             count(session, ((row.collection, row.owner, row.size) for row in rows), sign=-1)
+            self._mirrors.to_delete(session, ((row.backend, row.key) for row in rows))
         for row in rows:
             log.info("file deleted", extra={"file": row.id, "size": row.size})
         return [Removed(row.id, row.backend, row.key) for row in rows]

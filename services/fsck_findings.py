@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from services.walking import DELETED, PENDING, READY, Row
+from services.walking import DELETED, ELSEWHERE, PENDING, READY, Row
 from storage.base import ObjectInfo
 from storage.keys import is_random_name, random_name
 
@@ -66,8 +66,10 @@ class Tally:
 
     `paired` are rows whose object is there, `young` objects within the grace period that no row
     names yet, `uploads` objects of transfers that have not ended, `copies` objects that a file of
-    another backend has under the same key. `doubtful` were to be looked at again, `unnamed` those
-    of them without a row. `undigested` are files without a SHA-256, `filled` those that got it.
+    another backend has under the same key; those of a backend that is known to keep objects here
+    too are `shared`. `queued` are to be copied to a mirror or deleted there. `doubtful` were to be
+    looked at again, `unnamed` those of them without a row. `undigested` are files without a
+    SHA-256, `filled` those that got it.
     """
 
     rows: int = 0
@@ -79,6 +81,8 @@ class Tally:
     uploads: int = 0
     copies: int = 0
     copies_size: int = 0
+    shared: int = 0
+    queued: int = 0
     doubtful: int = 0
     unnamed: int = 0
     read: int = 0
@@ -107,6 +111,8 @@ class Tally:
             "uploads",
             "copies",
             "copies_size",
+            "shared",
+            "queued",
             "read",
             "read_size",
             "undigested",
@@ -129,7 +135,7 @@ def judge(row: Row | None, found: ObjectInfo | None, before: datetime) -> Kind |
     if row is None:
         old = found is not None and found.modified <= before and found.modified.year > 1970
         return Kind.ORPHAN if old else None
-    if row.state == DELETED:
+    if row.state in (DELETED, ELSEWHERE):
         return None
     if row.state == PENDING:
         return Kind.UNFINISHED if row.created_at <= before else None

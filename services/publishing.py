@@ -26,6 +26,7 @@ from services.intake import Publishable
 from services.keys import active_key
 from services.metadata import checked
 from services.mimetype import family
+from services.mirroring import Mirrors
 from services.policy import Policies, Policy
 from services.quotas import settle
 from services.used_links import use_link
@@ -61,9 +62,10 @@ class Retry:
 class Publishing:
     """Turn intakes into files, and answer retried requests with the first one's."""
 
-    def __init__(self, database: Database, policies: Policies) -> None:
+    def __init__(self, database: Database, policies: Policies, mirrors: Mirrors) -> None:
         self._database = database
         self._policies = policies
+        self._mirrors = mirrors
 
     def earlier(self, retry: Retry | None) -> list[FileInfo] | None:
         """Return the files of the request that `retry` repeats, or None when it is the first.
@@ -118,6 +120,7 @@ class Publishing:
                 for collection, coming in quotas:
                     settle(session, collection, coming, spent=spent)
                 session.execute(_INSERT, rows)
+                self._mirrors.to_copy(session, ((row["backend"], row["key"]) for row in rows))
                 for intake in intakes:
                     use_link(session, intake.state)
                 sizes = ((row["collection"], row["owner"], row["size"]) for row in rows)
