@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 import routes
+from cli.backup import backup
 from cli.collections import collections
 from cli.doctor import doctor
 from cli.fsck import fsck
@@ -48,6 +49,8 @@ from services.listing import Listing
 from services.locks import Locks
 from services.loop import EventLoop
 from services.mimetype import Sniffer
+from services.mirroring import Mirrors
+from services.mirroring_work import Mirroring
 from services.policy import Limits, Policies
 from services.probes import Probes
 from services.publishing import Publishing
@@ -62,10 +65,11 @@ from services.trash import Trash
 from services.usage import Usages
 from services.used_links import UsedLinks
 from services.ways import Ways
-from storage import Storages, open_storage
+from storage import Storages, open_mirror, open_storage
 from storage.aio import AsyncStorage
 from storage.base import Storage
 from storage.errors import StorageError, StorageFull
+from storage.folders import sync_names
 from views import body, direct, errors, metrics, observing, schemas, sites, tus
 from views.current import EXTENSION, Services
 from views.direct_link import LinkInPath
@@ -80,23 +84,34 @@ VERSION = "0.1.0"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
+_API: dict[str, Any] = {
+    "info": Info(title="Holdall", version=VERSION),
+    "static_folder": None,
+    "doc_ui": False,
+    "security_schemes": SECURITY,
+    "validation_error_status": 400,
+    "validation_error_model": schemas.Error,
+    "validation_error_callback": errors.invalid_parameters,
+}
+
+
 class Holdall(OpenAPI):
     """A Flask application whose asynchronous views share one event loop a process."""
 
     request_class = StrictRequest
 
     def __init__(self, loop: EventLoop) -> None:
-        super().__init__(
-            "app",
-            info=Info(title="Holdall", version=VERSION),
-            static_folder=None,
-            doc_ui=False,
-            security_schemes=SECURITY,
-            validation_error_status=400,
-            validation_error_model=schemas.Error,
-            validation_error_callback=errors.invalid_parameters,
-        )
+        super().__init__("app", **_API)
         self._loop = loop
+
+    @property
+    def api_doc(self) -> dict[str, Any]:
+        """The OpenAPI document, made when it is first asked for: it takes as long as a start."""
+        if not self.spec_json:
+            described = OpenAPI("description", **_API)
+            routes.describe(described)
+            self.spec_json = described.api_doc
+        return dict(self.spec_json)
 
     def async_to_sync(self, func: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
         """Return a function that runs `func` on the loop and waits for it."""
@@ -113,6 +128,7 @@ class Holdall(OpenAPI):
         services.collector.start()
         services.hashing.start()
         services.media.start()
+        services.mirroring.start()
 
 
 def create_app(settings: Settings | None = None) -> Holdall:
@@ -137,6 +153,7 @@ def create_app(settings: Settings | None = None) -> Holdall:
     tus.register(app)
     direct.register(app)
     routes.register(app)
+    app.cli.add_command(backup)
     app.cli.add_command(collections)
     app.cli.add_command(doctor)
     app.cli.add_command(fsck)
@@ -175,8 +192,14 @@ def prepare(settings: Settings) -> None:
 def open_storages(settings: Settings) -> Storages:
     """Open every configured backend by name. Raises ConfigurationError for URLs that are wrong."""
     storages, problems = Storages(), []
-    for backend in settings.backends.values():
+    for backend in sorted(settings.backends.values(), key=lambda backend: bool(backend.members)):
         try:
+            if backend.members:
+                # One whose member is wrong is of no use; the member's own line says why.
+                if storages.keys() >= {*backend.members}:
+                    members = {name: storages[name] for name in backend.members}
+                    storages[backend.name] = open_mirror(members)
+                continue
             storages[backend.name] = open_storage(
                 backend.url,
                 scratch=settings.scratch,
@@ -223,8 +246,9 @@ def _services(
         max_pixels=settings.thumbnail_max_pixels,
         interval=settings.sweep_interval,
     )
-    publishing = Publishing(database, policies, media.published)
-    files = Files(database, storages, Renaming(policies, storages, sniffer))
+    mirrors = Mirrors(storages)
+    publishing = Publishing(database, policies, mirrors, media.published)
+    files = Files(database, storages, Renaming(policies, storages, sniffer), mirrors)
     uploads = Uploads(
         database,
         policies,
@@ -265,6 +289,7 @@ def _services(
         uploads,
         direct,
         files,
+        mirrors,
         trash_expires_in=timedelta(seconds=settings.trash_expires_in),
         interval=interval,
         on_dropped=metrics.count_expired,
@@ -292,6 +317,7 @@ def _services(
             on_collected=metrics.count_collected,
         ),
         hashing=Hashing(database, storages, interval=interval),
+        mirroring=Mirroring(database, mirrors, on_task=metrics.count_mirrored),
         listing=listing,
         archives=Archives(database, listing, Sources(files, storages, facades(), loop)),
         keys=keys,
@@ -317,13 +343,19 @@ def _services(
             note=media.note,
         ),
         ways=Ways(storages),
-        probes=Probes(database, facades()),
+        probes=Probes(
+            database,
+            {name: facade for name, facade in facades().items() if name not in mirrors.mirrored},
+            {name: [*storage.members] for name, storage in mirrors.mirrored.items()},
+        ),
     )
 
 
 def _make_folders(settings: Settings) -> None:
     try:
         settings.scratch.mkdir(parents=True, exist_ok=True)
+        if settings.durable:
+            sync_names(settings.data_dir)
         writable = os.access(settings.data_dir, os.W_OK | os.X_OK)
     except OSError as error:
         raise ConfigurationError([f"DATA_DIR: cannot be used: {error.strerror}"]) from error

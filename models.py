@@ -272,6 +272,29 @@ class Lease(Base):
     expires_at: Mapped[datetime]
 
 
+class MirrorTask(Base):
+    """What is still to be done on one storage of a mirrored backend: `action` `copy` or `delete`.
+
+    `member` is to get the object from the others, or to lose it. It is tried from `due_at` on;
+    `attempts` are those that failed for this object alone.
+    """
+
+    __tablename__ = "mirror_tasks"
+
+    backend: Mapped[str] = mapped_column(primary_key=True)
+    member: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    action: Mapped[str]
+    attempts: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    due_at: Mapped[datetime] = mapped_column(default=now)
+
+    __table_args__ = (
+        Index(None, "backend", "member", "due_at"),
+        Index(None, "backend", "member", "created_at"),
+    )
+
+
 class IdempotencyKey(Base):
     """The answer to an upload that its client may send again."""
 

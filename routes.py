@@ -245,14 +245,7 @@ def register(app: OpenAPI) -> None:
     """Give every URL to `app`."""
     for route in ROUTES:
         add = getattr(app, route.method)
-        add(
-            route.url,
-            tags=[route.tag],
-            responses=_documented(route),
-            security=SHOWN[NEEDS[route.view]],
-            openapi_extensions=route.extra,
-            endpoint=_endpoint(route.view),
-        )(route.view)
+        add(route.url, doc_ui=False, endpoint=_endpoint(route.view))(route.view)
     for url, view, methods in PLAIN:
         app.add_url_rule(
             url,
@@ -263,6 +256,20 @@ def register(app: OpenAPI) -> None:
         )
     views = {each.view for each in ROUTES} | {view for _, view, _ in PLAIN}
     gate.register(app, {_endpoint(view): NEEDS[view] for view in views})
+
+
+def describe(app: OpenAPI) -> None:
+    """Give `app` every operation with all that its document says of it."""
+    for route in ROUTES:
+        add = getattr(app, route.method)
+        add(
+            route.url,
+            tags=[route.tag],
+            responses=_documented(route),
+            security=SHOWN[NEEDS[route.view]],
+            openapi_extensions=route.extra,
+            endpoint=_endpoint(route.view),
+        )(route.view)
 
 
 def _documented(route: Route) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def _check_all(options: Options, backends: Sequence[str], report: Report, outcom
         known = check.backends()
         if unknown := sorted({*backends} - {*known}):
             raise click.UsageError(f"no backend is called {unknown[0]}: there are {known}")
-        for name in backends or known:
+        for name in check.chosen(backends) or known:
             if name in in_memory:
                 outcome.problems[name] = _IN_MEMORY
                 continue

@@ -123,6 +123,9 @@ def _lines(name: str, tally: Tally, seconds: float) -> Iterator[str]:
         yield f"  no findings: {tally.young:,} young objects, {tally.uploads:,} of uploads"
     if tally.thumbnails:
         yield f"  no findings: {tally.thumbnails:,} thumbnails"
+    if tally.shared or tally.queued:
+        queued = f"{tally.queued:,} queued for mirroring"
+        yield f"  no findings: {tally.shared:,} of backends that are kept here too, {queued}"
     if tally.copies:
         size = sized(tally.copies_size)
         yield f"  no findings: {tally.copies:,} copies of other backends' files, {size}"

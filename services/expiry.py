@@ -25,6 +25,7 @@ from services.direct import Direct
 from services.errors import HoldallError
 from services.files import COUNTED, Files, Removed, count_removed
 from services.leases import Leases
+from services.mirroring import Mirrors
 from services.resumable import Uploads
 from services.upload_rows import DIRECT, EXPIRED
 from services.used_links import REMEMBERED as LINKS_REMEMBERED
@@ -48,6 +49,7 @@ class Expiry:
         uploads: Uploads,
         direct: Direct,
         files: Files,
+        mirrors: Mirrors,
         *,
         trash_expires_in: timedelta,
         interval: float,
@@ -63,6 +65,7 @@ class Expiry:
         self._direct = direct
         self._files = files
         self._trash_expires_in = trash_expires_in
+        self._mirrors = mirrors
         self._interval = interval
         self._on_dropped = on_dropped
         self._leases = Leases(database)
@@ -174,6 +177,7 @@ class Expiry:
         with self._database.write() as session:
             rows = session.execute(gone).all()
             count_removed(session, rows)
+            self._mirrors.to_delete(session, ((row.backend, row.key) for row in rows))
         for row in rows:
             told = "file expired" if row.deleted_at is None else "file left the trash"
             log.info(told, extra={"file": row.id, "size": row.size})

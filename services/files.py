@@ -23,6 +23,7 @@ from services.errors import FileNotFound
 from services.filenames import clean_filename, folded
 from services.metadata import merged
 from services.mimetype import family
+from services.mirroring import Mirrors
 from services.renaming import Named, Renaming
 from services.stored import StoredFile
 from services.thumbnails import delete_thumbnails
@@ -167,11 +168,16 @@ class Files:
     """The use cases on files that exist."""
 
     def __init__(
-        self, database: Database, storages: Mapping[str, Storage], renaming: Renaming
+        self,
+        database: Database,
+        storages: Mapping[str, Storage],
+        renaming: Renaming,
+        mirrors: Mirrors,
     ) -> None:
         self._database = database
         self._storages = storages
         self._renaming = renaming
+        self._mirrors = mirrors
         self._deleting = ThreadPoolExecutor(_DELETED_AT_ONCE, thread_name_prefix="delete")
 
     def for_delivery(self, file_id: str) -> StoredFile | None:
@@ -274,6 +280,7 @@ class Files:
         with self._database.write() as session:
             rows = session.execute(statement.returning(*COUNTED)).all()
             count_removed(session, rows)
+            self._mirrors.to_delete(session, ((row.backend, row.key) for row in rows))
         for row in rows:
             log.info("file deleted", extra={"file": row.id, "size": row.size})
         return [Removed(row.id, row.backend, row.key, row.content_type) for row in rows]

@@ -11,10 +11,10 @@ It must not know any concrete storage, nor who asked.
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
@@ -26,8 +26,10 @@ from services.fsck_findings import Finding, Tally, is_sound, judge
 from services.fsck_names import backends_named
 from services.fsck_reading import Reading
 from services.fsck_second_look import Notes, SecondLook, taking_notes
+from services.mirroring_fsck import Mending
+from services.mirroring_members import Place, places, with_mirrors
 from services.thumbnails_wanted import original_of
-from services.walking import READY, Row, Rows, side_by_side
+from services.walking import ELSEWHERE, READY, Row, Rows, side_by_side
 from storage.base import ObjectInfo, Storage
 from storage.errors import ObjectNotFound, StorageError, StorageFull
 from storage.keys import new_key
@@ -90,50 +92,73 @@ class Fsck:
         self._storages = storages
         self._options = options
         self._on_progress = on_progress
+        self._places = places(storages)
+        self._walked: set[str] = set()
 
     def backends(self) -> list[str]:
-        """Return the backends that are configured or that files or uploads name."""
+        """Return the backends that are configured or that files or uploads name.
+
+        Among them is each mirror of a mirrored one, as `safe/s3`: it is checked by itself.
+        """
         with self._database.read() as session:
-            return sorted({*self._storages, *backends_named(session)})
+            return sorted({*self._places, *backends_named(session)})
+
+    def chosen(self, backends: Sequence[str]) -> list[str]:
+        """Return what is to be checked when `backends` are named: their mirrors too."""
+        return with_mirrors(backends, self._storages)
 
     def check(self, backend: str, tally: Tally) -> Generator[Finding]:
         """Yield what is wrong with a backend, and count in `tally`.
 
-        Leave it with `close` to end early. Raises Unchecked, also after some findings.
+        What nothing names is told once for each storage, by the first check that comes there. Leave
+        it with `close` to end early. Raises Unchecked, also after some findings.
         """
-        rows = Rows(self._database)
+        rows, place = Rows(self._database), self._places.get(backend)
         if self._options.prefixes is None:
-            tally.rows, tally.rows_size = rows.count(backend)
-        if backend not in self._storages:
+            tally.rows, tally.rows_size = rows.count(place.backend if place else backend)
+        if place is None:
             raise Unchecked(f"{tally.rows} files are on it, and no storage has this name")
-        storage = self._storages[backend]
         with taking_notes() as doubts:
             check = _Check(
-                self._database, rows, backend, storage, self._options, tally, self._on_progress
+                self._database,
+                rows,
+                place,
+                Mending.of(self._database, place, self._storages[place.backend]),
+                self._options,
+                tally,
+                self._on_progress,
+                tells_orphans=place.lies_on not in self._walked,
             )
             try:
-                yield from check.run(doubts)
+                for finding in check.run(doubts):
+                    yield replace(finding, backend=backend)
             except StorageError as error:
                 raise Unchecked(str(error)) from error
+        self._walked.add(place.lies_on)
 
 
 class _Check:
-    """The check of one backend."""
+    """The check of one backend, or of one mirror of it."""
 
     def __init__(
         self,
         database: Database,
         rows: Rows,
-        backend: str,
-        storage: Storage,
+        place: Place,
+        mending: Mending | None,
         options: Options,
         tally: Tally,
         on_progress: Callable[[], None],
+        *,
+        tells_orphans: bool,
     ) -> None:
         self._database = database
         self._rows = rows
-        self._backend = backend
-        self._storage = storage
+        self._place = place
+        self._backend = place.backend
+        self._storage = place.storage
+        self._mending = mending
+        self._tells_orphans = tells_orphans
         self._options = options
         self._tally = tally
         self._on_progress = on_progress
@@ -143,7 +168,7 @@ class _Check:
         """Walk, look again at what the walk noted, and yield what is wrong."""
         if self._options.prefixes is None:
             self._require_answers()
-        if not self._options.force:
+        if not self._options.force and not self._place.is_mirror:
             self._require_some()
         with closing(self._sound(doubts)) as sound:
             if self._options.verify:
@@ -180,11 +205,16 @@ class _Check:
         for number, (row, found) in enumerate(self._pairs(), start=1):
             file = row or file
             original = None if row or found is None else original_of(found.key)
-            tally.seen_rows += row is not None
             tally.objects += found is not None
-            tally.paired += row is not None and found is not None
+            if row is not None and row.state == ELSEWHERE:
+                tally.shared += found is not None
+            else:
+                tally.seen_rows += row is not None
+                tally.paired += row is not None and found is not None
             if original is not None and file is not None and original == file.key:
                 tally.thumbnails += 1
+            elif row is None and not self._tells_orphans:
+                pass
             elif judge(row, found, self._before) is not None:
                 strange = row or found
                 assert strange is not None
@@ -200,7 +230,7 @@ class _Check:
 
     def _pairs(self) -> Iterator[tuple[Row | None, ObjectInfo | None]]:
         for prefix in ("",) if self._options.prefixes is None else self._options.prefixes:
-            rows = self._rows.of(self._backend, prefix)
+            rows = self._rows.in_place(self._backend, self._place.neighbours, prefix)
             yield from side_by_side(rows, self._storage.scan(prefix))
 
     def _doubt(self, doubts: Notes, key: str) -> None:
@@ -220,13 +250,22 @@ class _Check:
         found = reading.check(sound, doubt=lambda key: self._doubt(doubts, key), fill=self._fill)
         with closing(found):
             for finding in found:
-                self._tally.add(finding)
-                yield finding
+                yield from self._told(finding)
+
+    def _told(self, finding: Finding) -> Iterator[Finding]:
+        """Count and yield a finding, unless the object is queued to be copied anew."""
+        if self._mending is not None:
+            if self._mending.queued([finding.key]):
+                self._tally.queued += 1
+                return
+            (finding,) = self._mending.told([finding], repair=self._options.repair)
+        self._tally.add(finding)
+        yield finding
 
     def _fill(self, row: Row, sha256: str) -> None:
-        """Count a file without a SHA-256, and when repairing, give it that."""
+        """Count a file without a SHA-256, and when repairing, give it that of its own bytes."""
         self._tally.undigested += 1
-        if not self._options.repair:
+        if not self._options.repair or self._place.is_mirror:
             return
         same = (File.id == row.id, File.backend == self._backend, File.key == row.key)
         filled = update(File).where(*same, File.sha256.is_(None)).values(sha256=sha256)
@@ -245,6 +284,7 @@ class _Check:
                 threads,
                 repair=self._options.repair,
                 force=self._options.force,
+                mending=self._mending,
             )
             while keys := doubts.take(_AGAIN):
                 yield from second.look(keys)

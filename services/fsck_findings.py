@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from services.thumbnails_wanted import original_of
-from services.walking import PENDING, READY, Row
+from services.walking import ELSEWHERE, PENDING, READY, Row
 from storage.base import ObjectInfo
 from storage.keys import is_random_name, random_name
 
@@ -67,7 +67,9 @@ class Tally:
 
     `paired` are rows whose object is there, `young` objects within the grace period that no row
     names yet, `uploads` objects of transfers that have not ended, `copies` objects that a file of
-    another backend has under the same key, `thumbnails` those of files. `doubtful` were to be
+    another backend has under the same key, `thumbnails` those of files; those of a backend that is
+    known to keep objects here too are `shared`. `queued` are to be copied to a mirror or deleted
+    there. `doubtful` were to be
     looked at again, `unnamed` those of them without a row. `undigested` are files without a
     SHA-256, `filled` those that got it.
     """
@@ -82,6 +84,8 @@ class Tally:
     copies: int = 0
     copies_size: int = 0
     thumbnails: int = 0
+    shared: int = 0
+    queued: int = 0
     doubtful: int = 0
     unnamed: int = 0
     read: int = 0
@@ -111,6 +115,8 @@ class Tally:
             "copies",
             "copies_size",
             "thumbnails",
+            "shared",
+            "queued",
             "read",
             "read_size",
             "undigested",
@@ -133,6 +139,8 @@ def judge(row: Row | None, found: ObjectInfo | None, before: datetime) -> Kind |
     if row is None:
         old = found is not None and found.modified <= before and found.modified.year > 1970
         return Kind.ORPHAN if old else None
+    if row.state == ELSEWHERE:
+        return None
     if row.state == PENDING:
         return Kind.UNFINISHED if row.created_at <= before else None
     if found is None:

@@ -22,6 +22,7 @@ from services.database import Database
 from services.fsck_findings import Finding, Kind, Tally, describe, is_made, judge
 from services.fsck_names import Named, names_of
 from services.fsck_reading import answers
+from services.mirroring_fsck import Mending
 from services.walking import Row, Rows
 from storage.base import ObjectInfo, Storage
 from storage.errors import ObjectNotFound, StorageError, StorageUnavailable
@@ -61,7 +62,10 @@ def taking_notes() -> Iterator[Notes]:
 
 @dataclass(frozen=True, slots=True)
 class SecondLook:
-    """Look again at objects of one backend. What began after `before` may be on its way."""
+    """Look again at objects of one backend. What began after `before` may be on its way.
+
+    `mending` is for one that is mirrored.
+    """
 
     database: Database
     rows: Rows
@@ -72,25 +76,34 @@ class SecondLook:
     threads: Executor
     repair: bool
     force: bool
+    mending: Mending | None = None
 
     def look(self, keys: Sequence[str]) -> Iterator[Finding]:
         """Yield what is still wrong. Raises StorageUnavailable when the store does not answer."""
+        if self.mending is not None:
+            queued = self.mending.queued(keys)
+            self.tally.queued += len(queued)
+            keys = [key for key in keys if key not in queued]
         objects = dict(zip(keys, self.threads.map(self._stat, keys), strict=True))
         rows = self.rows.named(self.backend, keys)
         with self.database.read() as session:
             names = names_of(session, [key for key in keys if key not in rows])
-        orphans = []
+        wrong, orphans = [], []
         for key, found in objects.items():
             row = rows.get(key)
             if isinstance(found, StorageError):
-                yield self._told(self._unreadable(key, row, found))
+                wrong.append(self._unreadable(key, row, found))
             elif row is None and found is not None and key in names:
                 self._count_named(names[key], found)
             elif (kind := judge(row, found, self.before)) is not Kind.ORPHAN:
                 if kind is not None:
-                    yield self._told(describe(kind, self.backend, row, found))
+                    wrong.append(describe(kind, self.backend, row, found))
             elif found is not None:
                 orphans.append(found)
+        if self.mending is not None:
+            wrong = self.mending.told(wrong, repair=self.repair)
+        for finding in wrong:
+            yield self._told(finding)
         for finding in self._orphans(orphans):
             yield self._told(finding)
 
@@ -117,7 +130,7 @@ class SecondLook:
         told = [(found, describe(Kind.ORPHAN, self.backend, None, found)) for found in orphans]
         if not self.repair:
             yield from (finding for _, finding in told)
-        elif self.tally.unnamed > self.tally.paired and not self.force:
+        elif self.tally.unnamed > self.tally.paired + self.tally.shared and not self.force:
             yield from (replace(finding, note=WRONG_DATABASE) for _, finding in told)
         else:
             yield from self._delete(told)

@@ -38,7 +38,7 @@ from services.gc_items import Item, Kind, Options
 from services.gc_leftovers import Leftovers, scratch
 from services.leases import Leases
 from services.walking import READY
-from storage.base import Storage
+from storage.base import Mirrored, Storage
 from storage.errors import StorageError
 from storage.keys import folders
 
@@ -176,7 +176,8 @@ class Collector:
             yield from self._expired(options)
         yield from self._pending(options, before)
         for name, storage in self._storages.items():
-            if name in options.skip:
+            if name in options.skip or isinstance(storage, Mirrored):
+                # What lies on a mirrored backend's members is seen to under their own names.
                 continue
             try:
                 yield from self._leftovers.of(name, storage, before, dry_run=options.dry_run)

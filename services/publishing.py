@@ -26,6 +26,7 @@ from services.intake import Publishable
 from services.keys import active_key
 from services.metadata import checked
 from services.mimetype import family
+from services.mirroring import Mirrors
 from services.policy import Policies, Policy
 from services.quotas import settle
 from services.used_links import use_link
@@ -65,11 +66,13 @@ class Publishing:
         self,
         database: Database,
         policies: Policies,
+        mirrors: Mirrors,
         on_published: Callable[[Iterable[tuple[str, str]]], None] = lambda files: None,
     ) -> None:
         """`on_published` is told of new files, each by its id and type."""
         self._database = database
         self._policies = policies
+        self._mirrors = mirrors
         self._on_published = on_published
 
     def earlier(self, retry: Retry | None) -> list[FileInfo] | None:
@@ -126,6 +129,7 @@ class Publishing:
                 for collection, coming in quotas:
                     settle(session, collection, coming, spent=spent)
                 session.execute(_INSERT, rows)
+                self._mirrors.to_copy(session, ((row["backend"], row["key"]) for row in rows))
                 for intake in intakes:
                     use_link(session, intake.state)
                 sizes = ((row["collection"], row["owner"], row["size"]) for row in rows)

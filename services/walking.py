@@ -7,6 +7,7 @@ while it goes on: what it finds is a reason to look again, and no more.
 It knows keys, and must not know what a difference means.
 """
 
+import heapq
 from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -23,10 +24,14 @@ BATCH: Final = 1_000
 
 PENDING: Final = "pending"
 READY: Final = "ready"
+ELSEWHERE: Final = "elsewhere"
 
 
 class Row(NamedTuple):
-    """What a file's row says of its object. `state` is READY, in the trash too, or PENDING."""
+    """What a file's row says of its object. `state` is READY, in the trash too, or PENDING.
+
+    It is ELSEWHERE for a file of another backend that keeps objects in the same place.
+    """
 
     key: str
     id: str
@@ -70,6 +75,15 @@ class Rows:
                 yield row
             after = page[-1].key
 
+    def in_place(
+        self, backend: str, neighbours: Collection[str], prefix: str = ""
+    ) -> Iterator[Row]:
+        """Yield what `of` does, and the rows of `neighbours` in between, as ELSEWHERE."""
+        if not neighbours:
+            return self.of(backend, prefix)
+        others = (map(_elsewhere, self.of(each, prefix)) for each in neighbours)
+        return heapq.merge(self.of(backend, prefix), *others, key=lambda row: row.key)
+
     def following(self, backend: str, after: str, limit: int) -> list[Row]:
         """Return the first rows behind the key `after`."""
         wanted = {"backend": backend, "after": after, "limit": limit}
@@ -87,6 +101,10 @@ class Rows:
         with self._database.connect() as connection:
             rows, size = connection.execute(_NUMBER, {"backend": backend}).one()
         return Count(rows, int(size))
+
+
+def _elsewhere(row: Row) -> Row:
+    return row._replace(state=ELSEWHERE)
 
 
 def side_by_side(

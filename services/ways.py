@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from services.delivery import Plan
 from services.handoff import HandOff, Way
 from services.stored import StoredFile
-from storage.base import Filed, Presigner, Storage
-from storage.errors import IntegrityError
+from storage.base import Filed, Mirrored, Presigner, Storage
+from storage.errors import IntegrityError, StorageError
 
 INTERNAL: Final = "/_holdall"
 """Where nginx has a location for each backend, `/_holdall/<backend>/`, that no client can ask."""
@@ -30,18 +30,41 @@ class Ways:
         self._filed = {
             name: storage for name, storage in storages.items() if isinstance(storage, Filed)
         }
+        self._primaries = {
+            name: storage.primary
+            for name, storage in storages.items()
+            if isinstance(storage, Mirrored)
+        }
 
     def of(self, file: StoredFile, announced: Set[str]) -> Way | None:
         """Return the way of the file's collection, or None where its bytes come from us.
 
         `announced` names the backends that the nginx by which a request came has locations for.
+        A mirrored backend's bytes come from its primary, and from us while that cannot give them.
         """
+        way = self._way(file, announced)
+        return way if way is None or self._is_at_hand(file) else None
+
+    def _way(self, file: StoredFile, announced: Set[str]) -> Way | None:
         if file.delivery == Way.REDIRECT.value and file.backend in self._presigners:
             return Way.REDIRECT
-        if file.delivery == Way.ACCEL.value and file.backend in announced:
+        if file.delivery == Way.ACCEL.value and self._place(file) in announced:
             known = file.backend in self._filed or file.backend in self._presigners
             return Way.ACCEL if known else None
         return None
+
+    def _place(self, file: StoredFile) -> str:
+        """Return the backend that other servers find the file on."""
+        return self._primaries.get(file.backend, file.backend)
+
+    def _is_at_hand(self, file: StoredFile) -> bool:
+        """Say whether the place has the file, where there are others that may have it instead."""
+        if file.backend not in self._primaries:
+            return True
+        try:
+            return self._storages[self._place(file)].stat(file.key).size == file.size
+        except StorageError:
+            return False
 
     def told(self, plan: Plan, file: StoredFile) -> Plan:
         """Return a plan with the header by which the other server finds the bytes, if there is one.
@@ -62,9 +85,9 @@ class Ways:
         if file.backend in self._filed:
             if self._storages[file.backend].stat(file.key).size != file.size:
                 raise IntegrityError(f"The object has not the {file.size} bytes of its row")
-            return f"/{file.backend}/{self._filed[file.backend].filed_at(file.key)}"
+            return f"/{self._place(file)}/{self._filed[file.backend].filed_at(file.key)}"
         link = urlsplit(self._link(hand_off, file, internal=True))
-        return f"/{file.backend}{link.path}?{link.query}"
+        return f"/{self._place(file)}{link.path}?{link.query}"
 
     def _link(self, hand_off: HandOff, file: StoredFile, *, internal: bool) -> str:
         return self._presigners[file.backend].presign_get(

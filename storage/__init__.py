@@ -14,6 +14,16 @@ class Storages(dict[str, Storage]):
         raise StorageUnavailable(f"no storage is configured under the name {name!r}")
 
 
+def open_mirror(members: dict[str, Storage]) -> Storage:
+    """Compose open storages, the first of which is the primary, to one that has mirrors.
+
+    Raises ValueError for fewer than two.
+    """
+    from storage.mirror import mirror_of
+
+    return mirror_of(members)
+
+
 def open_storage(
     url: str,
     *,

@@ -286,6 +286,17 @@ class Filed(Protocol):
         """Return where the object's file lies in the storage's folder; nothing is looked up."""
 
 
+@runtime_checkable
+class Mirrored(Protocol):
+    """The capability of having objects on several storages: `primary` first, then its mirrors.
+
+    Whoever has queued that an object is copied or deleted works on the members themselves.
+    """
+
+    primary: str
+    members: dict[str, Storage]
+
+
 @dataclass(frozen=True, slots=True)
 class Leftover:
     """A file beside the objects. `size` is in bytes, `modified` when it was last written (UTC)."""

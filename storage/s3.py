@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import BoundedSemaphore
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from storage.base import Appender, Body, ObjectInfo, State, Writer
 from storage.errors import (
@@ -45,6 +45,7 @@ from storage.s3_multipart import COPIED_AT_ONCE, S3Multipart
 from storage.s3_options import S3Options
 from storage.s3_presign import S3Presigner
 from storage.s3_resumable import S3Resumable
+from storage.s3_short import LARGEST
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
@@ -111,13 +112,15 @@ class S3Storage(S3Multipart, S3Presigner):
     ) -> ObjectInfo:
         """Store the whole object in one request, under a write's `token` or a new one."""
         at, size = self._connection.at(key), size_of(body)
+        metadata = {TOKEN: token or random_name()}
         with self._puts, self._connection.errors():
-            answer = self._connection.client.put_object(
-                **at,
-                Body=body,
-                ContentType=content_type,
-                Metadata={TOKEN: token or random_name()},
-            )
+            if size <= LARGEST:
+                short = self._connection.short
+                answer = short.put(at["Key"], body.read(), content_type, metadata)
+            else:
+                answer = self._connection.client.put_object(
+                    **at, Body=body, ContentType=content_type, Metadata=metadata
+                )
         date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
         return ObjectInfo(key, size, plain(answer["ETag"]), sent_at(date))
 
@@ -125,14 +128,12 @@ class S3Storage(S3Multipart, S3Presigner):
         if start < 0 or (stop is not None and stop < start):
             raise ValueError("a range begins at 0 or later and does not end before it begins")
         at = self._connection.at(key)
-        wanted: dict[str, Any] = {}
-        if (start, stop) != (0, None):
-            wanted["Range"] = range_header(start, stop)
+        wanted = None if (start, stop) == (0, None) else range_header(start, stop)
         try:
             if start == stop:
                 raise RangeBeyondEnd("a range without bytes cannot be asked for")
             with self._connection.errors():
-                answer = self._connection.client.get_object(**at, **wanted)
+                answer = self._connection.short.get(at["Key"], wanted)
         except RangeBeyondEnd:
             nothing = partial(self._reopen, key, "", 0)
             return StreamedBody(

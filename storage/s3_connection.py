@@ -1,7 +1,7 @@
 """The connection to an S3 store: one bucket's client, and the SDK's errors put into ours.
 
-The only module that knows boto3 and botocore, apart from the types of answers and the signers of
-`storage.s3_presign`. Knows nothing of what the objects are for.
+The only module that knows boto3 and botocore, apart from the types of answers, the signers of
+`storage.s3_presign`, and `storage.s3_short`. Knows nothing of what the objects are for.
 """
 
 import os
@@ -32,6 +32,7 @@ from storage.s3_errors import storage_error
 from storage.s3_multipart import Place
 from storage.s3_options import S3Options
 from storage.s3_session import new_session
+from storage.s3_short import ShortWay
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -53,6 +54,7 @@ class _Live:
     client: "S3Client"
     executor: ThreadPoolExecutor
     credentials: "Credentials | None"
+    short: ShortWay
 
 
 class Connection:
@@ -69,6 +71,11 @@ class Connection:
     @property
     def client(self) -> "S3Client":
         return self._connected().client
+
+    @property
+    def short(self) -> ShortWay:
+        """The short way to put and get; to be used where `errors` turns exceptions into ours."""
+        return self._connected().short
 
     @property
     def executor(self) -> ThreadPoolExecutor:
@@ -168,7 +175,9 @@ class Connection:
                 session = new_session(*self._keys)
                 client = _make_client(session, self.options)
                 pool = ThreadPoolExecutor(_SENDING_THREADS, "s3-parts")
-                self._live = _Live(os.getpid(), client, pool, session.get_credentials())
+                credentials = session.get_credentials()
+                short = ShortWay(client, self.options, credentials)
+                self._live = _Live(os.getpid(), client, pool, credentials, short)
             return self._live
 
 

@@ -4,6 +4,7 @@
 that takes `client` runs on each. `app_with` makes an application with settings of the test's own.
 """
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from werkzeug.test import TestResponse
 from app import Holdall, create_app
 from config import load_settings
 from models import db
+from tests.support.preloaded import Nursery, preloaded
 from tests.support.servers import PostgresServer, S3Server, postgres, seaweedfs
 from views.current import EXTENSION, Services
 
@@ -61,6 +63,13 @@ def upgraded_database(
     return "upgraded"
 
 
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    """What starts services quickly, for tests that kill them."""
+    with preloaded(tmp_path_factory.mktemp("nursery")) as started:
+        yield started
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--every-deployment",
@@ -98,6 +107,11 @@ class Deployment:
 @pytest.fixture(params=DEPLOYMENTS)
 def deployment(request: pytest.FixtureRequest) -> Deployment:
     """Each storage with each database."""
+    return deployment_of(request)
+
+
+def deployment_of(request: pytest.FixtureRequest) -> Deployment:
+    """Return the deployment that a fixture's parameter names, with a database of its own."""
     storage, database = str(request.param).split("-")
     variables = s3_variables(request) if storage == "s3" else {}
     if database == "postgresql":
@@ -121,8 +135,18 @@ def s3_variables(request: pytest.FixtureRequest) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="session")
+def upgraded_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file with our tables, to be copied, which takes half as long as to make one."""
+    folder = tmp_path_factory.mktemp("sqlite")
+    settings = {"AUTH_MODE": "open", "DATA_DIR": str(folder), "DURABILITY": "os"}
+    with create_app(load_settings(settings)).app_context():
+        db.engine.dispose()
+    return folder / "app.db"
+
+
 @pytest.fixture
-def app_with(tmp_path: Path) -> Iterator[MakeApp]:
+def app_with(tmp_path: Path, upgraded_sqlite: Path) -> Iterator[MakeApp]:
     """Make applications in `open` mode with the variables given; they are taken down at the end."""
     made: list[Holdall] = []
 
@@ -132,7 +156,11 @@ def app_with(tmp_path: Path) -> Iterator[MakeApp]:
             "DATA_DIR": str(tmp_path / f"data{len(made)}"),
             "DURABILITY": "os",
         }
-        app = create_app(load_settings(defaults | variables))
+        settings = load_settings(defaults | variables)
+        if "DATABASE_URL" not in variables and not (settings.data_dir / "app.db").exists():
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
+            shutil.copy(upgraded_sqlite, settings.data_dir / "app.db")
+        app = create_app(settings)
         app.config["TESTING"] = True
         app.test_client_class = Client
         made.append(app)

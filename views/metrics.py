@@ -1,6 +1,7 @@
 """Figures for Prometheus, summed over all workers, for those who may see them."""
 
 import ipaddress
+from collections.abc import Iterator
 from hmac import compare_digest
 from typing import Final
 
@@ -13,12 +14,15 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client import REGISTRY as THIS_PROCESS
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.values import ValueClass
 
+from models import now
 from services.errors import NotSignedIn
 from services.gc import Collected
 from services.gc_items import Kind
+from services.mirroring import Pair
 from views.current import services
 from views.sites import require_own_host
 
@@ -36,6 +40,13 @@ DELETED: Final = Counter("holdall_files_deleted", "Files deleted")
 COLLECTED: Final = Counter("holdall_gc_collected", "Things that were left and removed", ["kind"])
 COLLECTED_BYTES: Final = Counter("holdall_gc_collected_bytes", "Bytes of them", ["kind"])
 GC_PROBLEMS: Final = Counter("holdall_gc_problems", "Stores that a look could not go through")
+_MEMBER: Final = ["backend", "member"]
+MIRRORED: Final = Counter(
+    "holdall_mirror_done", "Objects copied to or deleted from mirrors", [*_MEMBER, "action"]
+)
+MIRROR_FAILED: Final = Counter(
+    "holdall_mirror_failed", "Tries that failed to do so", [*_MEMBER, "action"]
+)
 
 
 _LEFT_BY_PROXIES: Final = ("Forwarded", "Via", "X-Forwarded-For", "X-Real-IP")
@@ -48,7 +59,25 @@ def metrics() -> Response:
     if ValueClass.__name__ == "MmapedValue":
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    shown = generate_latest(registry) + generate_latest(_QueueNow())
+    return Response(shown, content_type=CONTENT_TYPE_LATEST)
+
+
+class _QueueNow:
+    """What mirrors wait for, of all instances together, asked of the database when it is shown."""
+
+    def collect(self) -> Iterator[Metric]:
+        length = GaugeMetricFamily(
+            "holdall_mirror_queue_length", "Objects to copy or delete", labels=_MEMBER
+        )
+        oldest = GaugeMetricFamily(
+            "holdall_mirror_queue_oldest_seconds", "Age of the oldest of these", labels=_MEMBER
+        )
+        for waiting in services().mirroring.waiting():
+            length.add_metric(list(waiting.pair), waiting.number)
+            age = 0.0 if waiting.oldest is None else (now() - waiting.oldest).total_seconds()
+            oldest.add_metric(list(waiting.pair), age)
+        yield from (family for family in (length, oldest) if family.samples)
 
 
 def count_collected(collected: Collected) -> None:
@@ -64,6 +93,11 @@ def count_expired(uploads: int, files: int, trash: int) -> None:
     COLLECTED.labels(str(Kind.UPLOAD)).inc(uploads)
     COLLECTED.labels(str(Kind.FILE)).inc(files)
     COLLECTED.labels(str(Kind.TRASH)).inc(trash)
+
+
+def count_mirrored(pair: Pair, action: str, done: bool) -> None:
+    """Add one try to copy to or delete from a mirror."""
+    (MIRRORED if done else MIRROR_FAILED).labels(*pair, action).inc()
 
 
 def _authorise() -> None:

@@ -59,6 +59,10 @@ class _Target:
 def store(settings: Settings, backend: BackendSettings) -> Iterator[Finding]:
     """Open a backend, have it prove itself, and see it as a browser does."""
     name = f"storage {backend.name}"
+    if backend.members:
+        primary, *mirrors = backend.members
+        yield ok(name, f"keeps files on {primary}, and copies of them on {', '.join(mirrors)}")
+        return
     try:
         storage = open_backend(settings, backend)
     except ValueError as error:
