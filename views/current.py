@@ -22,6 +22,7 @@ from services.keys import Keys
 from services.links import Links
 from services.listing import Listing
 from services.loop import EventLoop
+from services.mirroring_work import Mirroring
 from services.probes import Probes
 from services.publishing import Publishing
 from services.resumable import Uploads
@@ -49,6 +50,7 @@ class Services:
     expiry: Expiry
     collector: Collector
     hashing: Hashing
+    mirroring: Mirroring
     listing: Listing
     keys: Keys
     collections: Collections
