@@ -4,13 +4,19 @@ gunicorn's own waits without end for the rest of a request's head, and for a cli
 read its answer: each holds a thread. And it closes a connection gently (it half-closes, then drains
 what still comes, so that the client can read the answer) in the thread that accepts for all, where
 a client that neither sends nor leaves stops the worker for two seconds.
+
+Told to end, it would let new connections queue where nobody takes them, and wait its whole time for
+a client that has connected and says nothing.
 """
 
 import json
+import os
 import select
 import socket
 import struct
+import sys
 import time
+from contextlib import suppress
 from typing import Any, Final
 
 from gunicorn import util
@@ -28,6 +34,9 @@ LINGER: Final = 2.0
 MOST_DRAINED: Final = 8 * 1024 * 1024
 """Bytes that it may still send meanwhile."""
 
+AGAIN_AFTER: Final = 1.0
+"""Seconds until a worker that did not start is followed by the next."""
+
 STAY_MS: Final = 2
 """Milliseconds that a thread waits for its client's next request before it takes another's."""
 
@@ -38,20 +47,67 @@ _TIMEVAL: Final = struct.Struct("@ll")
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """A threaded worker whose application may ask for the connection to be closed."""
+    """A threaded worker. The application may have the connection closed, and ask how near the end
+    of the worker is.
+    """
+
+    _told: float | None = None
 
     def load_wsgi(self) -> None:
-        super().load_wsgi()
+        try:
+            super().load_wsgi()
+        except Exception:
+            # The master ends all workers when one says that it cannot boot. But the service did
+            # start: what fails now, such as a database that is away, may work in a moment.
+            self.log.exception("the worker did not start and is started again")
+            time.sleep(AGAIN_AFTER)
+            sys.exit(1)
         application: Any = self.wsgi
 
         def wsgi(environ: dict[str, Any], start_response: Any) -> Any:
             environ["holdall.close_connection"] = start_response.__self__.force_close
+            environ["holdall.ending"] = self.ending
             return application(environ, start_response)
 
         self.wsgi: Any = wsgi
         begin = getattr(application, "begin_background_work", None)
         if begin is not None:
             begin()
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        if self._told is None:
+            self._told = time.monotonic()
+        super().handle_exit(sig, frame)
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """End at once: the interpreter itself would wait for each request's thread."""
+        os._exit(0)
+
+    def ending(self) -> float:
+        """Return how much of its time to end the worker has used: 1 is all, 0 until it is told."""
+        if self._told is None:
+            return 0.0
+        return (time.monotonic() - self._told) / float(max(self.cfg.graceful_timeout, 1))
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        super().set_accept_enabled(enabled and self.alive)
+        if not self.alive:
+            for listener in self.sockets:
+                self._take_those_in_line(listener)
+                listener.close()
+
+    def _take_those_in_line(self, listener: Any) -> None:
+        """Accept whom the kernel has accepted already: they would be reset."""
+        taken = -1
+        while listener.sock is not None and taken < self.nr_conns:
+            taken = self.nr_conns
+            with suppress(OSError):
+                self.accept(listener)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        super()._cap_keepalive(deadline)
+        for conn in self.pending_conns:
+            conn.timeout = min(conn.timeout, deadline)
 
     def handle(self, conn: Any) -> Any:
         if not conn.initialized:

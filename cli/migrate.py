@@ -4,9 +4,11 @@ Exit status: 0 all moved, 1 some were not, 2 it could not begin, 130 interrupted
 """
 
 import json
+import signal
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from types import FrameType
 from typing import Any, Final, cast
 
 import click
@@ -19,7 +21,7 @@ from cli.progress import Bar
 from models import db
 from services.database import Database
 from services.migration import Migration
-from services.migration_figures import CannotBegin, Failure, Options, Stopped
+from services.migration_figures import CannotBegin, Failure, Interrupted, Options, Stop, Stopped
 from views.current import EXTENSION, Services
 
 WORDS: Final = {0: "moved", 1: "failed", 2: "not begun", 130: "interrupted"}
@@ -95,7 +97,7 @@ class Command:
         problem: str | None = None
         try:
             status = self._run()
-        except KeyboardInterrupt:
+        except (Interrupted, KeyboardInterrupt):
             status = 130
         except CannotBegin as error:
             status, problem = 2, str(error)
@@ -112,7 +114,8 @@ class Command:
             self._migration.estimate()
             return 0
         self._warn()
-        with self._bar, closing(self._migration.run()) as failures:
+        stop = self._migration.stop
+        with _interrupts(stop), self._bar, closing(self._migration.run()) as failures:
             for failure in failures:
                 self._print(failure)
         return 1 if self._migration.tally.failed else 0
@@ -184,6 +187,22 @@ class Command:
         if tally.uploads:
             lines.append(f"  {tally.uploads:,} uploads go on there: a later run moves their files")
         return lines
+
+
+@contextmanager
+def _interrupts(stop: Stop) -> Iterator[None]:
+    """Have the first Ctrl-C end it where nothing is half done, and the second one at once."""
+
+    def asked(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            signal.default_int_handler(number, frame)
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, asked)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _say(sentence: str) -> None:

@@ -34,6 +34,7 @@
     ├── KeyReused             an Idempotency-Key came with another request than before
     ├── Gone                  an upload that was there has ended or expired
     ├── Locked                another request is still at work on the same upload
+    ├── Stopping              the service ends before the body of a request has come
     ├── ChecksumMismatch      the bytes of an append are not those the client named
     └── VersionMismatch       a protocol version that is not spoken here
 
@@ -220,6 +221,13 @@ class Gone(HoldallError):
 
 class Locked(HoldallError):
     """Another request holds the upload and did not let go in time."""
+
+
+class Stopping(HoldallError):
+    """The service is told to end, and the body takes longer than it has."""
+
+    def __init__(self) -> None:
+        super().__init__("The service is being restarted: try again in a moment")
 
 
 class ChecksumMismatch(HoldallError):

@@ -20,12 +20,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.database import Database
 from services.fsck_reading import answers
 from services.fsck_second_look import taking_notes
-from services.migration_figures import CannotBegin, Failure, Options, Stopped, Tally
+from services.migration_figures import CannotBegin, Failure, Options, Stop, Stopped, Tally
 from services.migration_leftovers import Leftovers, linger_for
 from services.migration_moving import Mover
 from services.migration_rows import Rows
 from services.migration_run import Run
 from services.migration_turn import Turn
+from services.mirroring import Mirrors
+from services.mirroring_members import members_of
 from storage.base import Storage
 from storage.errors import ObjectNotFound, StorageError
 from storage.keys import new_key
@@ -35,7 +37,7 @@ class Migration:
     """Move the files of one backend to another.
 
     `on_progress` is called often by the thread that runs it, `on_wait` with a sentence when it is
-    going to wait for something.
+    going to wait for something. Any thread or signal handler may set `stop` to end it soon.
     """
 
     def __init__(
@@ -46,8 +48,11 @@ class Migration:
         on_progress: Callable[[], None] = lambda: None,
         on_wait: Callable[[str], None] = lambda reason: None,
     ) -> None:
-        self.rows = Rows(database, options.source, options.target, options.collection)
+        self.rows = Rows(
+            database, options.source, options.target, options.collection, Mirrors(storages)
+        )
         self.tally = Tally()
+        self.stop = Stop()
         self._database = database
         self._storages = storages
         self._options = options
@@ -66,8 +71,9 @@ class Migration:
     def run(self) -> Generator[Failure]:
         """Move the files, and yield those that could not be; what was counted is in `tally`.
 
-        Leave it with `close` to end early. Raises CannotBegin before anything is moved, and
-        Stopped when a store answers no more or is full, or another migration took over.
+        Leave it with `close` to end early. Raises CannotBegin before anything is moved,
+        Stopped when a store answers no more or is full, or another migration took over, and
+        Interrupted.
         """
         source, target = self._both()
         turn = Turn(
@@ -75,6 +81,7 @@ class Migration:
             self._options.source,
             self._options.target,
             on_wait=lambda: self._on_wait("to see whether another migration is alive"),
+            stop=self.stop,
         )
         with turn:
             self._require_two_places(source, target)
@@ -97,10 +104,12 @@ class Migration:
                 target,
                 mover,
                 turn,
+                self.stop,
                 self._options,
                 self.tally,
                 moved,
                 self._on_progress,
+                may_discard=not self._share_a_member(),
             )
             yield from run.move_all()
             if not self._options.delete_source:
@@ -109,6 +118,7 @@ class Migration:
                 self._database,
                 self.rows,
                 turn,
+                self.stop,
                 source,
                 target,
                 self._options,
@@ -128,7 +138,7 @@ class Migration:
             left = until - time.monotonic()
             if left > 0:
                 self._on_wait(f"{left:,.0f} s, before objects are deleted that were just moved")
-                time.sleep(left)
+                self.stop.pause(left)
 
         return wait
 
@@ -143,13 +153,23 @@ class Migration:
             raise CannotBegin("a backend cannot be moved to itself")
         if not self.rows.has_collection():
             raise CannotBegin(f"no collection is called {options.collection}")
-        return self._storages[options.source], self._storages[options.target]
+        # Whoever is mirrored has a file when its primary has it.
+        target = members_of(options.target, self._storages)[0]
+        return self._storages[options.source], self._storages[target]
 
     def _require_two_places(self, source: Storage, target: Storage) -> None:
         """Have the target prove itself, and make sure that the source is another place.
 
-        Two names can be one folder or bucket: there, deleting the original deletes the copy.
+        Two names can be one folder or bucket: there, deleting the original deletes the copy. Of a
+        backend and one that is put together of it that is known, and nothing may be deleted.
         """
+        if self._share_a_member():
+            if self._options.delete_source:
+                raise CannotBegin(
+                    "one backend is put together of the other, or both of the same: without "
+                    "--delete-source, files can be moved between them"
+                )
+            return
         key = new_key()
         try:
             target.check()
@@ -164,6 +184,11 @@ class Migration:
                 target.delete(key)
         except StorageError as error:
             raise CannotBegin(str(error)) from error
+
+    def _share_a_member(self) -> bool:
+        both = (self._options.source, self._options.target)
+        source, target = ({*members_of(name, self._storages)} for name in both)
+        return not source.isdisjoint(target)
 
     def _count(self) -> None:
         self.tally.files, self.tally.files_size = self.rows.count(self._options.source)

@@ -4,6 +4,7 @@ Knows no database and no storage.
 """
 
 from dataclasses import asdict, dataclass
+from threading import Event
 from typing import Any
 
 from services.errors import HoldallError
@@ -15,6 +16,24 @@ class CannotBegin(HoldallError):
 
 class Stopped(HoldallError):
     """The migration ended before all was moved; what was moved stays so."""
+
+
+class Interrupted(HoldallError):
+    """Somebody asked the migration to end; what was moved stays so."""
+
+
+class Stop(Event):
+    """What asks a migration to end where nothing is half done."""
+
+    def require_not(self) -> None:
+        """Raise Interrupted when it is to end."""
+        if self.is_set():
+            raise Interrupted("it was asked to end")
+
+    def pause(self, seconds: float) -> None:
+        """Wait, and raise Interrupted as soon as it is to end."""
+        self.wait(seconds)
+        self.require_not()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

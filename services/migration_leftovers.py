@@ -15,7 +15,7 @@ from typing import Final
 
 from services.database import Database
 from services.fsck_second_look import Notes
-from services.migration_figures import Failure, Options, Tally
+from services.migration_figures import Failure, Options, Stop, Tally
 from services.migration_rows import Rows
 from services.migration_turn import Turn
 from services.thumbnails import delete_thumbnails
@@ -43,6 +43,7 @@ class Leftovers:
     database: Database
     rows: Rows
     turn: Turn
+    stop: Stop
     source: Storage
     target: Storage
     options: Options
@@ -59,10 +60,12 @@ class Leftovers:
             while found := list(islice(objects, _AT_ONCE)):
                 if keys := self.rows.on_target(found):
                     yield from self._delete(keys, threads)
+                self.stop.require_not()
                 self.on_progress()
 
     def _delete(self, keys: Sequence[str], threads: ThreadPoolExecutor) -> Iterator[Failure]:
         self.wait()
+        self.stop.require_not()
         with self.database.write() as session:
             self.turn.require(session)
             named = self.rows.named(session, keys)
@@ -80,13 +83,23 @@ class Leftovers:
 
     def _delete_one(self, key: str, size: int | None) -> Failure | None:
         try:
-            if size is not None and self.target.stat(key).size != size:
-                return Failure(None, key, size, "the object at the target has another size", True)
-            self.source.delete(key)
-            # They are made again at the target, when they are asked for.
-            delete_thumbnails(self.source, key)
-        except ObjectNotFound:
-            return Failure(None, key, size or 0, "the target has no such object", True)
+            reason = None if size is None else self._missing(key, size)
+            if reason is None:
+                self.source.delete(key)
+                # They are made again at the target, when they are asked for.
+                delete_thumbnails(self.source, key)
         except StorageError as error:
-            return Failure(None, key, size or 0, str(error), True)
-        return None
+            reason = str(error)
+        return None if reason is None else Failure(None, key, size or 0, reason, True)
+
+    def _missing(self, key: str, size: int) -> str | None:
+        """Say what the target lacks of a file that is there; None when nothing, or no such file."""
+        try:
+            if self.target.stat(key).size == size:
+                return None
+            reason = "the object at the target has another size"
+        except ObjectNotFound:
+            reason = "the target has no such object"
+        # A client may have deleted the file since its row was read: its row first, then its object.
+        with self.database.read() as session:
+            return reason if key in self.rows.named(session, [key]) else None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.fsck_reading import answers
-from services.migration_figures import Stopped, Tally
+from services.migration_figures import Interrupted, Stopped, Tally
 from services.migration_rows import Row, Rows
 from storage.base import Body, ObjectInfo, Storage
 from storage.errors import (
@@ -24,10 +24,6 @@ from storage.errors import (
 
 PAUSES: Final = (1.0, 5.0)
 """Seconds before a file is tried again where a store did not answer."""
-
-
-class Interrupted(Exception):
-    """Nobody waits for the copy any more."""
 
 
 @dataclass(frozen=True, slots=True)

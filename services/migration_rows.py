@@ -17,6 +17,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from models import Base, Collection, File, Upload
 from services.database import Database
+from services.mirroring import Mirrors
 from services.upload_rows import EXPIRED
 
 PAGE: Final = 500
@@ -51,12 +52,18 @@ class Rows:
     """The files of one collection, or of all, on their way between two backends."""
 
     def __init__(
-        self, database: Database, source: str, target: str, collection: str | None = None
+        self,
+        database: Database,
+        source: str,
+        target: str,
+        collection: str | None = None,
+        mirrors: Mirrors | None = None,
     ) -> None:
         self._database = database
         self._source = source
         self._target = target
         self._collection = collection
+        self._mirrors = mirrors
 
     def to_move(self, after: int) -> Iterator[Row]:
         """Yield the files on the source in the order of their keys, of those above a number."""
@@ -113,7 +120,10 @@ class Rows:
             session.execute(_FILL, filled)
         wanted = [*keys, *also]
         there = select(File.key).where(File.backend == self._target, File.key.in_(wanted))
-        return set(session.scalars(there))
+        found = set(session.scalars(there))
+        if self._mirrors is not None:
+            self._mirrors.to_copy(session, ((self._target, key) for key in keys if key in found))
+        return found
 
     def on_source(self, key: str) -> bool:
         """Say whether a ready file with this key is on the source."""

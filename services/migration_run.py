@@ -22,7 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from services.database import Database
 from services.fsck_second_look import Notes
-from services.migration_figures import Failure, Options, Stopped, Tally
+from services.migration_figures import Failure, Options, Stop, Stopped, Tally
 from services.migration_moving import Copied, Mover, NotCopied, Outcome
 from services.migration_rows import Rows
 from services.migration_turn import Turn
@@ -32,10 +32,11 @@ from storage.errors import StorageError
 PASSES: Final = 3
 """How often the rows are walked, as long as files appear on the source meanwhile."""
 
-_AHEAD: Final = 2
-"""Files in hand for each worker, so that none waits for the next."""
+_AHEAD: Final = 3
+"""Files in hand for each worker, so that none waits for the next: when one for each is done, and it
+is time for further ones, there are two for each."""
 _BATCH: Final = 200
-_BATCH_SECONDS: Final = 0.5
+_BATCH_SECONDS: Final = 1.0
 _TICK: Final = 0.2
 _PAUSES: Final = (0.5, 2.0)
 _HOPELESS: Final = 100
@@ -56,20 +57,26 @@ class Run:
         target: Storage,
         mover: Mover,
         turn: Turn,
+        stop: Stop,
         options: Options,
         tally: Tally,
         moved: Notes,
         on_progress: Callable[[], None],
+        *,
+        may_discard: bool = True,
     ) -> None:
+        """Without `may_discard` what is at the target stays: it may be the original itself."""
         self._database = database
         self._rows = rows
         self._target = target
         self._mover = mover
         self._turn = turn
+        self._stop = stop
         self._options = options
         self._tally = tally
         self._moved = moved
         self._on_progress = on_progress
+        self._may_discard = may_discard
         self._done: deque[Future[Outcome]] = deque()
         self._some_done = Event()
         self._in_hand = 0
@@ -129,14 +136,16 @@ class Run:
 
     def _note(self, future: Future[Outcome]) -> None:
         self._done.append(future)
-        self._some_done.set()
+        if len(self._done) >= min(self._options.workers, self._in_hand):
+            self._some_done.set()
 
     def _settle(self) -> Iterator[Failure]:
         """Wait a moment for files to be done, and switch rows when it is time."""
+        self._stop.require_not()
         if self._some_done.wait(_TICK):
             self._some_done.clear()
         while self._done:
-            # Taken away last: an interrupt in between loses no copy.
+            # Taken away last: where the caller leaves in between, no copy is lost.
             yield from self._take(self._done[0].result())
             self._done.popleft()
             self._in_hand -= 1
@@ -169,7 +178,7 @@ class Run:
         copied, unwanted = list(self._copied.values()), self._unwanted
         if copied or unwanted:
             at_target = self._commit(copied, unwanted)
-            # Only now: what an interrupt has kept from being switched is tried again.
+            # Only now: what a failure has kept from being switched is tried again.
             self._copied, self._unwanted = {}, []
             self._count_or_discard(copied, unwanted, at_target)
         self._switched_at = time.monotonic()
@@ -217,6 +226,8 @@ class Run:
 
     def _discard(self, key: str) -> None:
         """Delete a copy that no row names; keys are never given twice, so none will."""
+        if not self._may_discard:
+            return
         try:
             self._target.delete(key)
         except StorageError as error:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from services.database import Database
 from services.leases import Leases
-from services.migration_figures import CannotBegin, Stopped
+from services.migration_figures import CannotBegin, Stop, Stopped
 
 LEASE: Final = 10.0
 """Seconds for which a migration that was killed keeps its backends."""
@@ -31,12 +31,17 @@ class Turn:
     """The turn on `backends`, from entering the context to leaving it."""
 
     def __init__(
-        self, database: Database, *backends: str, on_wait: Callable[[], None] = lambda: None
+        self,
+        database: Database,
+        *backends: str,
+        on_wait: Callable[[], None] = lambda: None,
+        stop: Stop | None = None,
     ) -> None:
         self._leases = Leases(database)
         # In one order for all, so that two that want the same pair do not each get one of it.
         self._names = [f"migrate:{backend}" for backend in sorted(backends)]
         self._on_wait = on_wait
+        self._stop = stop or Stop()
         self._over = Event()
         self._renewing = Thread(target=self._renew, name="migration-lease", daemon=True)
 
@@ -46,7 +51,7 @@ class Turn:
             raise Stopped("another migration took over: this process stood still for too long")
 
     def __enter__(self) -> Self:
-        """Take the turn. Raises CannotBegin when another migration has it and lives."""
+        """Take the turn. Raises Interrupted, and CannotBegin when another one has it and lives."""
         try:
             for name in self._names:
                 self._take(name)
@@ -73,7 +78,7 @@ class Turn:
         until, deadline = self._leases.ends_at(name), time.monotonic() + 2 * LEASE
         self._on_wait()
         while time.monotonic() < deadline:
-            time.sleep(_LOOK_EVERY)
+            self._stop.pause(_LOOK_EVERY)
             if self._leases.take(name, seconds=LEASE):
                 return
             ends = self._leases.ends_at(name)

@@ -15,6 +15,7 @@ from services.errors import (
     DigestMismatch,
     HoldallError,
     StalledBody,
+    Stopping,
     TakenOver,
     TooLarge,
     TruncatedBody,
@@ -118,7 +119,7 @@ class Request:
                     raise TooLarge(f"The upload ends at {length} bytes")
                 digests.update(chunk)
                 feed.feed(chunk)
-        except (TruncatedBody, StalledBody, TakenOver) as broken:
+        except (TruncatedBody, StalledBody, TakenOver, Stopping) as broken:
             if checksum is not None:
                 raise
             return broken

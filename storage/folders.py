@@ -222,7 +222,11 @@ def _open_root(root: Path, durable: bool) -> int:
     """Open the folder `root`, made if only it is missing: a missing parent is a missing disk."""
     try:
         if not os.path.lexists(root):
-            _make_root(root, durable)
+            with suppress(FileExistsError):
+                os.mkdir(root, FOLDER_MODE)
+        if durable:
+            # Also when it was there: who made it may not have come to this line yet.
+            sync_names(root)
         return os.open(root, OPEN_FOLDER)
     except FileNotFoundError as error:
         raise StorageUnavailable(
@@ -233,12 +237,18 @@ def _open_root(root: Path, durable: bool) -> int:
         raise StorageUnavailable("the storage's place is not a folder") from error
 
 
-def _make_root(root: Path, durable: bool) -> None:
-    with suppress(FileExistsError):
-        os.mkdir(root, FOLDER_MODE)
-    if durable:
-        parent = os.open(root.parent, OPEN_FOLDER)
-        try:
-            os.fsync(parent)
-        finally:
-            os.close(parent)
+def sync_names(folder: Path) -> None:
+    """Make the name of `folder`, and of each above it on its disk, outlive a crash.
+
+    Those that lie in a folder which is not ours to read were made by somebody else. Raises OSError.
+    """
+    disk = os.stat(folder).st_dev
+    for parent in folder.absolute().parents:
+        if os.stat(parent).st_dev != disk:
+            return
+        with suppress(PermissionError):
+            opened = os.open(parent, OPEN_FOLDER)
+            try:
+                os.fsync(opened)
+            finally:
+                os.close(opened)

@@ -8,6 +8,7 @@ copies of each byte.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from flask import Flask, Request, Response, request
@@ -19,6 +20,7 @@ from services.errors import (
     LengthRequired,
     MalformedBody,
     StalledBody,
+    Stopping,
     TruncatedBody,
     UnsupportedBody,
 )
@@ -29,6 +31,12 @@ T = TypeVar("T", bound=memoryview | bytes)
 CHUNK: Final = 256 * 1024
 FROM_STREAM: Final = 256 * 1024
 FIRST_ROOM: Final = 64 * 1024
+
+GIVES_WAY: Final = 0.5
+"""How much of a stopping worker's time a body may take that can be gone on with later."""
+
+GIVEN_UP: Final = 0.8
+"""The same for one that cannot; the rest is for removing what came, and for the answer."""
 
 
 class RequestBody:
@@ -44,6 +52,7 @@ class RequestBody:
         self.length = _declared_length(asked, may_be_absent)
         socket = self._environ.get("gunicorn.socket")
         self._timeout = timeout
+        self._ending: Callable[[], float] = self._environ.get("holdall.ending", float)
         if socket is not None:
             socket.settimeout(timeout)
 
@@ -51,11 +60,13 @@ class RequestBody:
         """Yield the body in pieces of at most CHUNK bytes, each good until the next but one.
 
         `idle` is called now and then, also while nothing comes; what it raises ends the body.
-        Raises TruncatedBody, MalformedBody and StalledBody.
+        Raises TruncatedBody, MalformedBody, StalledBody, and Stopping: earlier with `idle`, since
+        what came is then kept.
         """
         socket = self._environ.get("gunicorn.socket")
         if idle is not None and socket is not None:
-            with patient(self._environ, socket, idle, self._timeout) as waiting:
+            look_up = partial(self._idle, idle)
+            with patient(self._environ, socket, look_up, self._timeout) as waiting:
                 yield from self._checked(self._pieces(_TwoBuffers, waiting))
         else:
             yield from self._checked(self._pieces(_TwoBuffers, socket))
@@ -70,10 +81,18 @@ class RequestBody:
                 digests.update(piece)
             yield bytes(piece)
 
+    def _idle(self, idle: Callable[[], None]) -> None:
+        if self._ending() > GIVES_WAY:
+            raise Stopping
+        idle()
+
     def _checked(self, pieces: Iterator[T]) -> Iterator[T]:
         """Turn what can go wrong on the way into errors for the client."""
         try:
-            yield from pieces
+            for piece in pieces:
+                if self._ending() > GIVEN_UP:
+                    raise Stopping
+                yield piece
         except TimeoutError as error:
             raise StalledBody("The body did not arrive in time") from error
         except (NoMoreData, ConnectionError) as error:

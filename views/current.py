@@ -23,6 +23,7 @@ from services.keys import Keys
 from services.links import Links
 from services.listing import Listing
 from services.loop import EventLoop
+from services.mirroring_work import Mirroring
 from services.probes import Probes
 from services.publishing import Publishing
 from services.resumable import Uploads
@@ -56,6 +57,7 @@ class Services:
     expiry: Expiry
     collector: Collector
     hashing: Hashing
+    mirroring: Mirroring
     listing: Listing
     archives: Archives
     keys: Keys

@@ -69,6 +69,7 @@ TABLE: dict[type[Exception], Answer] = {
     errors.Locked: Answer(423, "locked"),
     errors.TooManyFailures: Answer(429, "too_many_failures"),
     errors.ChecksumMismatch: Answer(460, "checksum_mismatch"),
+    errors.Stopping: Answer(503, "stopping"),
     errors.QuotaExceeded: Answer(507, "quota_exceeded"),
     storage_errors.StorageFull: Answer(507, "storage_full", "There is no room left for this file"),
     storage_errors.StorageUnavailable: Answer(

@@ -239,7 +239,7 @@ def test_an_interrupt_ends_it_and_the_next_run_goes_on(disks: Holdall) -> None:
     with started(disks, "--workers", "1") as process:
         wait_until_open(process, path)
         process.send_signal(signal.SIGINT)
-        printed, said = process.communicate(timeout=30)
+        printed, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
     assert b"interrupted: run it again to go on" in said
     assert b"1 files moved" in printed
@@ -296,6 +296,7 @@ def wait_until_open(process: Popen[bytes], path: Path) -> None:
     while str(path) not in [opened.path for opened in watched.open_files()]:
         assert time.monotonic() < deadline
         assert process.poll() is None
+        time.sleep(0.02)
 
 
 def old_folder(app: Holdall) -> Path:

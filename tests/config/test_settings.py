@@ -99,3 +99,38 @@ def test_everyone_who_makes_the_secret_at_once_gets_the_same(tmp_path: Path) -> 
     assert len(made) == 1
     assert len(made.pop()) == 64
     assert stat.S_IMODE((tmp_path / "secret_key").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("mirror:local,far", "no backend is called 'far': set STORAGE_FAR_URL"),
+        ("mirror:safe,local", "a mirror cannot be a part of itself"),
+        ("mirror:local,other", "'other' is a mirror itself"),
+        ("mirror:local,mem", "'mem' is memory:"),
+        ("mirror:local", "name the primary and at least one mirror of it"),
+        ("mirror:local,s3,local", "'local' is named twice"),
+        ("mirror:", "a mirror is written mirror:local,s3"),
+        ("mirror:local,,s3", "a mirror is written mirror:local,s3"),
+        ("mirror://local,s3", "a mirror is written mirror:local,s3"),
+        ("mirror:local,s3?x=1", "a mirror is written mirror:local,s3"),
+    ],
+)
+def test_a_mistake_in_a_mirror_is_one_line_that_names_its_variable(url: str, reason: str) -> None:
+    (line,) = problems(
+        AUTH_MODE="open",
+        STORAGE_SAFE_URL=url,
+        STORAGE_OTHER_URL="mirror:local,s3",
+        STORAGE_S3_URL="s3://bucket",
+        STORAGE_MEM_URL="memory:",
+    )
+    assert line.startswith("STORAGE_SAFE_URL: ")
+    assert reason in line
+
+
+def test_a_mirror_has_no_credentials_of_its_own() -> None:
+    members = {"STORAGE_SAFE_URL": "mirror:local,s3", "STORAGE_S3_URL": "s3://bucket"}
+    (line,) = problems(AUTH_MODE="open", STORAGE_SAFE_PUBLIC_ENDPOINT="http://a", **members)
+    assert line.startswith("STORAGE_SAFE_URL: credentials and endpoint")
+    settings = load_settings({"AUTH_MODE": "open", "STORAGE_BACKEND": "safe", **members})
+    assert settings.backends["safe"].members == ("local", "s3")

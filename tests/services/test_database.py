@@ -9,6 +9,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from services import database
 from services.database import Database, engine_options, prepare_engine
+from tests.conftest import MakeApp
+from tests.services.uploading import database_of
 
 
 @pytest.fixture
@@ -34,6 +36,16 @@ def test_many_writers_at_once_all_get_their_turn(impatient: Database) -> None:
     with impatient.read() as session:
         assert session.scalar(text("SELECT number FROM counts")) == 500
     impatient.engine.dispose()
+
+
+@pytest.mark.parametrize(("durability", "synchronous"), (("fsync", 2), ("os", 1)))
+def test_a_commit_is_as_durable_as_it_is_set(
+    app_with: MakeApp, durability: str, synchronous: int
+) -> None:
+    """FULL (2) syncs the log at each commit, NORMAL (1) at checkpoints alone."""
+    with database_of(app_with(DURABILITY=durability)).write() as session:
+        assert session.scalar(text("PRAGMA synchronous")) == synchronous
+        assert session.scalar(text("PRAGMA journal_mode")) == "wal"
 
 
 def test_a_writer_waits_for_its_turn_within_bounds(

@@ -115,7 +115,8 @@ def test_a_folder_that_another_process_made_is_made_durable_too(
     (root / "k7").mkdir(parents=True)
     seen = record_commits(monkeypatch)
     put(storage, KEY, b"content")
-    assert seen == ["fsync file", "fsync folder root", "rename", "fsync folder k7"]
+    assert seen[-4:] == ["fsync file", "fsync folder root", "rename", "fsync folder k7"]
+    assert f"fsync folder {root.parent.name}" in seen[:-4], "the root's own name too"
 
 
 def test_nothing_is_synced_where_the_operator_left_it_to_the_system(

@@ -11,6 +11,7 @@ request that no rule fits is passed on unchanged. `requests` lists all that arri
 """
 
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -63,13 +64,27 @@ class CutBody:
 
 
 @dataclass(frozen=True, slots=True)
+class CutRequest:
+    """Reset the connection once `after` bytes of the request's body came; none is passed on."""
+
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """Pass everything on, and wait so many `seconds` before the answer."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Rewrite:
     """Pass the answer back with its body changed by `change`."""
 
     change: Callable[[bytes], bytes]
 
 
-Fault = Status | ErrorIn200 | Hang | LostAnswer | CutBody | Rewrite
+Fault = Status | ErrorIn200 | Hang | LostAnswer | CutBody | CutRequest | Slow | Rewrite
 
 
 @dataclass(slots=True)
@@ -225,6 +240,13 @@ class FaultProxy:
             case CutBody(after):
                 exchange.pass_on(message)
                 return exchange.pass_back(request, at_most=after)
+            case CutRequest(after):
+                exchange.take_and_reset(message, after)
+                return False
+            case Slow(seconds):
+                exchange.pass_on(message)
+                self._released.wait(seconds)
+                return exchange.pass_back(request)
             case Rewrite(change):
                 exchange.pass_on(message)
                 return exchange.pass_back_changed(request, change)
@@ -253,6 +275,16 @@ class _Exchange:
     def drain(self, message: _Message) -> None:
         for _ in self._incoming(message):
             pass
+
+    def take_and_reset(self, message: _Message, after: int) -> None:
+        """Take some of a request's body, and end the connection by a reset."""
+        taken = 0
+        for piece in self._incoming(message):
+            taken += len(piece)
+            if taken >= after:
+                break
+        # No time to linger: closing then resets (RFC 9293 §3.6).
+        self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def _incoming(self, message: _Message) -> Iterator[bytes]:
         if message.headers.get(b"expect", b"").lower() == b"100-continue":

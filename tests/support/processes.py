@@ -90,6 +90,14 @@ class Child:
         except subprocess.TimeoutExpired:
             self.kill()
 
+    def signal(self, number: int) -> None:
+        """Send the program a signal."""
+        self._process.send_signal(number)
+
+    def wait(self, *, seconds: float) -> int:
+        """Return the exit status of the program, which ends by itself within `seconds`."""
+        return self._process.wait(seconds)
+
     def kill(self) -> None:
         """End the program at once, as a power cut would."""
         self._process.kill()

@@ -6,7 +6,7 @@ import socket
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,13 +33,14 @@ class Answer:
 
 @dataclass
 class Service:
-    """A running service. `data` is its DATA_DIR."""
+    """A running service. `data` is its DATA_DIR; `around` may put its command into another."""
 
     port: int
     data: Path
     variables: dict[str, str]
     log: Path
     child: Child | None = field(default=None)
+    around: Callable[[list[str]], list[str]] = field(default=list, kw_only=True)
 
     @property
     def url(self) -> str:
@@ -58,7 +59,7 @@ class Service:
             **self.variables,
         }
         command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py")]
-        self.child = Child([*command, "app:app"], log=self.log, env=environment)
+        self.child = Child(self.around([*command, "app:app"]), log=self.log, env=environment)
         self.child.wait_until(self._answers, seconds=seconds)
 
     def stop(self) -> None:
