@@ -24,10 +24,10 @@ from typing import Any, Final
 from sqlalchemy import URL, NullPool, create_engine, delete, select, update
 
 from models import Failure, File, Lease, MirrorTask, Reservation, Upload
-from services.counters import count
 from services.database import Database, engine_options, prepare_engine
+from services.files import COUNTED, count_removed
 from services.fsck_names import backends_named
-from services.walking import DELETED, READY, Row, Rows, side_by_side
+from services.walking import READY, Row, Rows, side_by_side
 from storage.base import ObjectInfo, Storage
 from storage.errors import IntegrityError, ObjectNotFound
 
@@ -161,9 +161,8 @@ class Backup:
 
     def _backend_of(self, file_id: str) -> str | None:
         """Return where a file is by now, None when it was deleted; its key is always the same."""
-        alive = (File.id == file_id, File.deleted_at.is_(None))
         with self._database.read() as session:
-            return session.scalar(select(File.backend).where(*alive))
+            return session.scalar(select(File.backend).where(File.id == file_id))
 
     def _note(
         self, copy: Database, row: Row, backend: str, outcome: "_Outcome", saved: Saved
@@ -188,7 +187,7 @@ class Backup:
         saved.files += kept.rows
         saved.size += kept.size
         for row, found in side_by_side(Rows(copy).of(backend), target.scan()):
-            if found is not None and (row is None or row.state == DELETED):
+            if found is not None and row is None:
                 target.delete(found.key)
                 saved.removed += 1
 
@@ -252,8 +251,7 @@ def _forget_what_is_under_way(copy: Database) -> None:
 def _drop(copy: Database, row: Row) -> None:
     gone = delete(File).where(File.id == row.id)
     with copy.write() as session:
-        found = session.execute(gone.returning(File.collection, File.owner, File.size)).all()
-        count(session, ((each.collection, each.owner, each.size) for each in found), sign=-1)
+        count_removed(session, session.execute(gone.returning(*COUNTED)).all())
 
 
 def _put_in_place(part: Path, at: Path) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 
 from app import Holdall
 from models import Counter, Failure, File, IdempotencyKey, UsedLink, now
@@ -79,11 +79,11 @@ def test_one_whose_end_was_put_off_meanwhile_stays(
     expiry = parts(app).expiry
     remove = expiry._remove_rows
 
-    def put_off_first(ids: list[str]) -> object:
+    def put_off_first(ids: list[str], due: ColumnElement[bool]) -> object:
         with database_of(app).write() as session:
             longer = update(File).where(File.id == saved)
             session.execute(longer.values(expires_at=now() + timedelta(hours=1)))
-        return remove(ids)
+        return remove(ids, due)
 
     monkeypatch.setattr(expiry, "_remove_rows", put_off_first)
     assert expiry.run() == 1
