@@ -113,6 +113,7 @@ class House:
             "name": PRIVATE,
             "filename": "b.txt",
             "number": "1",
+            "version": "1",
         }
         return re.sub(r"<(\w+)>", lambda found: given[found[1]], url)
 
@@ -266,7 +267,7 @@ def status_before_the_body(service: Service, method: str, url: str, *lines: str)
 def test_a_refusal_comes_before_the_body_is_read(
     service: Service, readers_key: str, every: list[str], content_type: str
 ) -> None:
-    ids = {"name": "default", "filename": "a.txt", "number": "1"}
+    ids = {"name": "default", "filename": "a.txt", "number": "1", "version": "1"}
     sending = [route for route in every if route.split(" ")[0] in ("POST", "PUT", "PATCH")]
     for route in set(sending) - PUBLIC:
         method, path = route.split(" ")
