@@ -7,6 +7,9 @@ RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 CLIENTS := tests/clients
 CLIENTS_STAMP := $(CLIENTS)/node_modules/.installed
+ROUNDS := 500
+SOAKED := tests/soak tests/crash tests/live/test_migrating.py tests/services/test_gc_soak.py \
+	tests/services/test_faulty_storage.py tests/services/test_faulty_database.py
 
 FIND_PYTHON := for python in python3.12 python3.11 python3 python3.14 python3.13; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -15,7 +18,7 @@ PYTHON = $(or $(shell $(FIND_PYTHON)),$(error Holdall needs Python 3.11 or later
 	Install python3.11 or python3.12, or name one: make PYTHON=/path/to/python3))
 
 .DEFAULT_GOAL := help
-.PHONY: help run flask loopback-only test fmt fmt-check lint type pytest clients bench lock clean
+.PHONY: help run flask loopback-only test fmt fmt-check lint type pytest soak clients bench lock clean
 
 help: ## Show what each target does
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +54,11 @@ type: $(DEV_STAMP) ## Check the types with mypy, strictly
 
 pytest: $(DEV_STAMP) $(CLIENTS_STAMP) ## Run the tests alone; make pytest ARGS="-k range" picks some
 	$(PY) -m pytest --numprocesses $$(( $$(nproc) + 1 )) $(ARGS)
+
+soak: $(DEV_STAMP) ## Kill the service 500 times on each storage, and more; make soak ROUNDS=50
+	HOLDALL_TEST_ROUNDS=$(ROUNDS) HOLDALL_TEST_EXAMPLES=$(ROUNDS) HOLDALL_TEST_STEP=1 \
+	HOLDALL_TEST_MOVED=1000 HOLDALL_TEST_SECONDS=60 \
+	$(PY) -m pytest -s --every-deployment $(or $(ARGS),$(SOAKED))
 
 clients: $(CLIENTS_STAMP) ## Install the JavaScript clients that the tests drive
 
