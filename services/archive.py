@@ -218,6 +218,9 @@ class _Reader:
 
     def close(self) -> None:
         """Close the file that is open, and wait for none that is being fetched."""
+        for _, fetched in self._coming:
+            if fetched is not None:
+                fetched.cancel()
         self._coming.clear()
         self._let_go()
 
@@ -226,10 +229,14 @@ class _Reader:
         self._fetch_ahead()
         member, fetched = self._coming.popleft()
         self._fetch_ahead()
-        if fetched is not None:
-            return (fetched.result(),)
-        self._body = self._open(member)
-        return self._body
+        try:
+            if fetched is not None:
+                return (fetched.result(),)
+            self._body = self._open(member)
+            return self._body
+        except BaseException:
+            self.close()
+            raise
 
     def _let_go(self) -> None:
         if self._body is not None:

@@ -7,7 +7,8 @@ its request's context. Nothing that blocks may run on it: that goes to `asyncio.
 
 import asyncio
 from collections.abc import Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from threading import Lock, Thread, current_thread
 from typing import Any, TypeVar
@@ -35,7 +36,10 @@ class EventLoop:
         return self.start(coroutine).result()
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
-        """Begin `coroutine` on the loop in a copy of this thread's context, and go on."""
+        """Begin `coroutine` on the loop in a copy of this thread's context, and go on.
+
+        Cancelling what is returned cancels the coroutine.
+        """
         loop = self._running()
         outcome: Future[T] = Future()
         context = copy_context()
@@ -43,6 +47,9 @@ class EventLoop:
         def start() -> None:
             task = loop.create_task(coroutine, context=context)
             task.add_done_callback(lambda done: _pass_on(done, outcome))
+            outcome.add_done_callback(
+                lambda _: _cancel(task, loop) if outcome.cancelled() else None
+            )
 
         loop.call_soon_threadsafe(start)
         return outcome
@@ -54,6 +61,7 @@ class EventLoop:
             self._loop = self._thread = None
         if loop is None or thread is None:
             return
+        asyncio.run_coroutine_threadsafe(_end_tasks(), loop).result(10)
         asyncio.run_coroutine_threadsafe(loop.shutdown_default_executor(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
@@ -71,10 +79,28 @@ class EventLoop:
             return self._loop
 
 
+async def _end_tasks() -> None:
+    """Cancel what still runs on the loop, and wait for it."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+def _cancel_with(
+    outcome: "Future[T]", task: "asyncio.Task[T]", loop: asyncio.AbstractEventLoop
+) -> None:
+    if outcome.cancelled():
+        with suppress(RuntimeError):  # the loop is closed, and so nothing runs on it
+            loop.call_soon_threadsafe(task.cancel)
+
+
 def _pass_on(done: "asyncio.Task[T]", outcome: "Future[T]") -> None:
-    if done.cancelled():
-        outcome.cancel()
-    elif error := done.exception():
-        outcome.set_exception(error)
-    else:
-        outcome.set_result(done.result())
+    """Give what came of a task to whoever waits for it, unless they gave up."""
+    with suppress(InvalidStateError):
+        if done.cancelled():
+            outcome.cancel()
+        elif error := done.exception():
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(done.result())

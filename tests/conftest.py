@@ -79,15 +79,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out crossed pairs, but for the modules in CROSSED, unless every deployment is wanted.
+    """Leave out spare tests, and crossed pairs but for the modules in CROSSED, unless every
+    deployment is wanted.
 
     No code knows a store and a database at once, so that each is met on two pairs as on four.
     """
     if config.getoption("--every-deployment"):
         return
-    out = [item for item in items if _is_crossed(item)]
+    out = [item for item in items if _is_crossed(item) or item.get_closest_marker("spare")]
     config.hook.pytest_deselected(items=out)
-    items[:] = [item for item in items if not _is_crossed(item)]
+    items[:] = [item for item in items if item not in out]
 
 
 def _is_crossed(item: pytest.Item) -> bool:

@@ -97,8 +97,9 @@ def chunked(content: bytes, size: int) -> bytes:
 
 
 def test_a_small_body_is_cut_at_every_byte(service: Service) -> None:
+    step = 5 if "STORAGE_S3_URL" in service.variables else 1
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda cut: cut_at(service, SMALL, cut), range(len(SMALL))))
+        list(pool.map(lambda cut: cut_at(service, SMALL, cut), range(0, len(SMALL), step)))
 
 
 def test_a_body_is_cut_where_the_type_is_told(service: Service) -> None:

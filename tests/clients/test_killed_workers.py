@@ -19,7 +19,7 @@ from tests.clients.driving import check_served, content_of, create, offset_of, p
 from tests.support.service import Service
 
 T = TypeVar("T")
-KILLS = int(os.environ.get("HOLDALL_TEST_KILLS", "8"))
+KILLS = int(os.environ.get("HOLDALL_TEST_KILLS", "4"))
 AT_ONCE = 2
 PATCH = 900_000
 CONTENT = content_of(6_000_000)

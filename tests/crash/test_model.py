@@ -20,7 +20,7 @@ from tests.crash.world import World
 from tests.services.checking import keep
 
 EXAMPLES = int(os.environ.get("HOLDALL_TEST_EXAMPLES", "5"))
-STEP = int(os.environ.get("HOLDALL_TEST_STEP", "11"))
+STEP = int(os.environ.get("HOLDALL_TEST_STEP", "23"))
 MOST_PLACES = 400
 
 CONTENTS = st.one_of(

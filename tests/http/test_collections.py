@@ -124,6 +124,8 @@ def test_usage_is_that_of_the_key_that_asks(app_with: MakeApp) -> None:
         "collection": "pics",
         "files": 1,
         "bytes": 5,
+        "trashed_files": 0,
+        "trashed_bytes": 0,
         "reserved_files": 1,
         "reserved_bytes": 95,
         "max_files": 5,

@@ -229,6 +229,8 @@ def test_a_database_that_is_gone_is_a_503_in_bounded_time(
 ) -> None:
     with running(tmp_path, DATABASE_URL=url) as service:
         file = upload(service, b"before").json()
+        # Each worker has threads in the background once it has started.
+        eventually(lambda: all(each.num_threads() > 3 for each in service.workers()), seconds=30)
         administrator.refuse()
         try:
             began = time.monotonic()

@@ -29,7 +29,7 @@ from tests.support.servers import PostgresServer, S3Server
 from tests.support.service import ROOT, Service, running
 
 LONG = "HOLDALL_TEST_MOVED" in os.environ
-FILES = int(os.environ.get("HOLDALL_TEST_MOVED", "100"))
+FILES = int(os.environ.get("HOLDALL_TEST_MOVED", "60"))
 DATABASES = ("sqlite", "postgresql") if LONG else ("sqlite",)
 KILLS = 3
 WORKERS = 4

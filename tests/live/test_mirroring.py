@@ -34,7 +34,9 @@ def kill(service: Service) -> None:
     service.child = None
 
 
-@pytest.mark.parametrize("database", ("sqlite", "postgresql"))
+@pytest.mark.parametrize(
+    "database", (pytest.param("sqlite", marks=pytest.mark.spare), "postgresql")
+)
 def test_the_queue_survives_kill_9_while_files_are_copied(
     database: str, request: pytest.FixtureRequest, app_with: MakeApp, tmp_path: Path
 ) -> None:

@@ -117,7 +117,7 @@ def test_requests_in_flight_are_answered_and_new_clients_refused(tmp_path: Path)
         assert len(service.stored()) == service.listing()["total"] == 2
 
 
-@pytest.mark.parametrize("storage", ("local", "s3"))
+@pytest.mark.parametrize("storage", ("local", pytest.param("s3", marks=pytest.mark.spare)))
 def test_what_takes_too_long_ends_in_time_and_resumable_uploads_go_on(
     storage: str, request: pytest.FixtureRequest, tmp_path: Path, app_with: MakeApp
 ) -> None:

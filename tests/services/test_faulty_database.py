@@ -27,7 +27,7 @@ from tests.services.persisting import (
 )
 from tests.services.uploading import database_of
 
-STEP = int(os.environ.get("HOLDALL_TEST_STEP", "3"))
+STEP = int(os.environ.get("HOLDALL_TEST_STEP", "5"))
 
 
 class FaultyDatabase:

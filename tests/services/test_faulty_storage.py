@@ -38,7 +38,7 @@ from tests.support.servers import S3Server
 
 UNAVAILABLE = (503, "storage_unavailable")
 SECRET = "at /srv/secret with AKIASECRET"
-STEP = int(os.environ.get("HOLDALL_TEST_STEP", "4"))
+STEP = int(os.environ.get("HOLDALL_TEST_STEP", "7"))
 MEMORY = {
     "STORAGE_BACKEND": "memory",
     "STORAGE_MEMORY_URL": "memory:",

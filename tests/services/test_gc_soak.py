@@ -34,7 +34,7 @@ from tests.services.collecting import (
 from tests.services.uploading import PART, storage_of, stored
 
 FORM: Final = "multipart/form-data"
-SECONDS: Final = float(os.environ.get("HOLDALL_TEST_SECONDS", "5"))
+SECONDS: Final = float(os.environ.get("HOLDALL_TEST_SECONDS", "3"))
 GRACE: Final = timedelta(seconds=5)
 EVERY: Final = 0.2
 FEW: Final = 12

@@ -25,7 +25,7 @@ from tests.soak.clients import LEASE, Client, at_work
 from tests.soak.model import Model
 from tests.support.preloaded import Nursery, Preloaded
 
-ROUNDS = int(os.environ.get("HOLDALL_TEST_ROUNDS", "4"))
+ROUNDS = int(os.environ.get("HOLDALL_TEST_ROUNDS", "2"))
 CLIENTS = 4
 OLDER = 15
 """Files of earlier rounds that are read again in each."""
