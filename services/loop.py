@@ -47,9 +47,7 @@ class EventLoop:
         def start() -> None:
             task = loop.create_task(coroutine, context=context)
             task.add_done_callback(lambda done: _pass_on(done, outcome))
-            outcome.add_done_callback(
-                lambda _: _cancel(task, loop) if outcome.cancelled() else None
-            )
+            outcome.add_done_callback(lambda given_up: _cancel_with(given_up, task, loop))
 
         loop.call_soon_threadsafe(start)
         return outcome
