@@ -1,7 +1,7 @@
 """The command: `python -m bench [CASE …]`. Runs the rounds and prints the report.
 
-`python -m bench fsck` and `python -m bench migrate` measure a command and no server, and stand by
-themselves (`bench.fsck`, `bench.migrate`), and so does `python -m bench thumbnails`.
+`python -m bench fsck`, `listing`, `migrate` and `thumbnails` measure no server beside others, and
+stand by themselves: see ALONE.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import ByteSize, TypeAdapter
 
-from bench import clients, fsck, migrate, servers, thumbnails
+from bench import clients, fsck, listing, migrate, servers, thumbnails
 from bench.cases import CASES, SPARSE, Case, Fixture, driver_ceiling, seed
 from bench.lineup import OPPONENTS, lineup, takes_part
 from bench.report import Results, as_markdown, write_json
@@ -28,14 +28,18 @@ PIECE = 8 * 1024 * 1024
 RESULTS = Path(__file__).parent / "results" / "last.json"
 
 
+ALONE = {
+    "fsck": fsck.main,
+    "listing": listing.main,
+    "migrate": migrate.main,
+    "thumbnails": thumbnails.main,
+}
+
+
 def main() -> int:
     """Run what the command line names; return 0, or 2 when something needed is missing."""
-    if sys.argv[1:2] == ["fsck"]:
-        return fsck.main(sys.argv[2:])
-    if sys.argv[1:2] == ["migrate"]:
-        return migrate.main(sys.argv[2:])
-    if sys.argv[1:2] == ["thumbnails"]:
-        return thumbnails.main(sys.argv[2:])
+    if (alone := ALONE.get("".join(sys.argv[1:2]))) is not None:
+        return alone(sys.argv[2:])
     options = _options()
     # So that `kill` runs the same clean-up as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
