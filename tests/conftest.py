@@ -25,7 +25,7 @@ from views.current import EXTENSION, Services
 MakeApp = Callable[..., Holdall]
 SECRET = "0f" * 8 + "7c" * 8 + "e41d9ab2"
 DEPLOYMENTS = ("local-sqlite", "local-postgresql", "s3-sqlite", "s3-postgresql")
-CROSSED = ("test_uploads.py", "test_files.py", "test_tus.py", "test_direct.py", "test_fsck.py")
+CROSSED = ("test_uploads.py", "test_tus.py", "test_fsck.py")
 """Modules whose tests run on each pair of a storage and a database."""
 
 

@@ -57,6 +57,8 @@ def calls_of(service: Service, act: Callable[[], int], log: Path) -> list[Call]:
     (worker,) = service.workers()
     with tracing(worker, log) as calls:
         assert act() in (201, 204)
+        # The client may have an answer before the tracer has written down that it went out.
+        assert service.request("GET", "/api/health").status == 200
     return calls
 
 

@@ -44,6 +44,7 @@ class TestLocalPrimary(StorageContract):
             yield open_mirror({"local": primary, "far": mirror})
 
 
+@pytest.mark.spare
 class TestS3Primary(StorageContract):
     large_size = 40 * MIB
     many = 100
