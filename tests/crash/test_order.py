@@ -1,5 +1,5 @@
 """Each step is on disk before the next is taken, seen by strace: the file, its name, the folder,
-the commit, and only then the answer (CASES 39). What `DURABILITY=os` leaves out is left out.
+the commit, and only then the answer. What `DURABILITY=os` leaves out is left out.
 """
 
 import re

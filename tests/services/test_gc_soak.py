@@ -1,4 +1,4 @@
-"""gc beside uploads: it runs all the time, and nothing that was acknowledged is lost (CASES 32).
+"""gc beside uploads: it runs all the time, and nothing that was acknowledged is lost.
 
 HOLDALL_TEST_SECONDS=60 does it for as long.
 """
