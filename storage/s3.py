@@ -230,6 +230,10 @@ class S3Storage(S3Multipart, S3Presigner):
     ) -> Body:
         """Make a body of an answer, whose range must be the one that was asked for."""
         size, stream = answer["ContentLength"], answer["Body"]
+        if not {"ETag", "LastModified"} <= answer.keys():
+            # As where a store tells of an error under status 200.
+            stream.close()
+            raise StorageUnavailable(f"{self.options} answers with what is no object")
         first, total = content_range(answer.get("ContentRange"), size)
         if first != start or size != (total if stop is None else min(stop, total)) - start:
             stream.close()
@@ -252,7 +256,7 @@ class S3Storage(S3Multipart, S3Presigner):
         except (ObjectNotFound, RangeBeyondEnd) as exc:
             raise StorageUnavailable("the object went away while it was read") from exc
         first, _ = content_range(answer.get("ContentRange"), answer["ContentLength"])
-        if answer["ETag"] != etag or first != start or answer["ContentLength"] != stop - start:
+        if answer.get("ETag") != etag or first != start or answer["ContentLength"] != stop - start:
             answer["Body"].close()
             raise StorageUnavailable("the object changed while it was read")
         return answer["Body"]

@@ -67,6 +67,8 @@ class ShortWay:
         headers |= {f"x-amz-meta-{key}": value for key, value in metadata.items()}
 
         def read(answer: "AWSResponse") -> Any:
+            if answer.content:
+                raise ValueError("an answer to a PUT has a body only to tell of an error")
             answered = {key.lower(): value for key, value in answer.headers.items()}
             return {"ETag": answered["etag"], "ResponseMetadata": {"HTTPHeaders": answered}}
 

@@ -12,7 +12,16 @@ from storage.keys import new_key
 from storage.parts import PROCESS_BUDGET
 from storage.s3 import S3Storage
 from tests.storage.bucket import MIB, Bucket, store, stored
-from tests.support.faults import CutBody, ErrorIn200, FaultProxy, Hang, LostAnswer, Status
+from tests.support.faults import (
+    CutBody,
+    ErrorIn200,
+    Fault,
+    FaultProxy,
+    Hang,
+    LostAnswer,
+    Rewrite,
+    Status,
+)
 from tests.support.servers import S3Server, seaweedfs
 
 CONTENT = secrets.token_bytes(11 * MIB)
@@ -42,6 +51,11 @@ def storage(bucket: Bucket, proxy: FaultProxy) -> S3Storage:
 def impatient(bucket: Bucket, proxy: FaultProxy) -> S3Storage:
     """The same with a timeout that tests can wait for."""
     return bucket.storage(endpoint=proxy.endpoint, read_timeout=1)
+
+
+ERROR_BEHIND_ITS_HEAD = Rewrite(
+    lambda _: b'<?xml version="1.0"?><Error><Code>InternalError</Code></Error>'
+)
 
 
 @pytest.mark.parametrize("status", [500, 503])
@@ -126,6 +140,29 @@ def test_an_error_in_a_200_without_the_act_is_a_failure(
         store(storage, new_key(), CONTENT)
     storage.close()
     assert (bucket.unfinished(), bucket.names()) == ([], [])
+
+
+@pytest.mark.parametrize("fault", [ErrorIn200(), ERROR_BEHIND_ITS_HEAD], ids=["bare", "with tag"])
+def test_an_error_in_a_200_is_no_small_object_that_was_put(
+    storage: S3Storage, proxy: FaultProxy, fault: Fault
+) -> None:
+    key = new_key()
+    proxy.inject(fault, method="PUT")
+    store(storage, key, b"small")
+    assert [request.method for request in proxy.requests] == ["PUT", "PUT"]
+    assert stored(storage, key) == b"small"
+
+
+def test_an_error_in_a_200_is_no_object_that_was_opened(
+    storage: S3Storage, proxy: FaultProxy
+) -> None:
+    key = new_key()
+    store(storage, key, b"small")
+    for start in (0, 2):
+        proxy.inject(ErrorIn200(), method="GET")
+        with pytest.raises(StorageUnavailable):
+            storage.open(key, start)
+    assert stored(storage, key) == b"small"
 
 
 def test_an_object_of_the_same_size_by_another_writer_is_not_ours(
