@@ -115,12 +115,12 @@ def put(
                 for done in as_completed(sending):
                     _sort_out(done, str(sending[done].path), made, failed)
                     if not as_json and made and done.exception() is None:
-                        click.echo(server.absolute(made[-1]["url"]))
+                        showing.show_line(server.absolute(made[-1]["url"]))
             except BaseException:
                 threads.shutdown(cancel_futures=True)
                 raise
         if "-" in files and not as_json:
-            click.echo(server.absolute(made[0]["url"]))
+            showing.show_line(server.absolute(made[0]["url"]))
     _conclude(made, failed, as_json=as_json)
 
 
@@ -320,7 +320,7 @@ def link(kept: Profile, file: str, expires_in: str, download: bool, as_json: boo
     if as_json:
         showing.show_json(made)
     else:
-        click.echo(made["url"])
+        showing.show_line(made["url"])
 
 
 def _seconds(text: str) -> int:

@@ -6,8 +6,10 @@ The part's name has the file's tag in it, so that only bytes of the very same fi
 
 import base64
 import hashlib
+import os
 import re
 import time
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -20,7 +22,10 @@ from holdall_client.server import Server, require_success
 
 _ID: Final = re.compile(r"[a-z2-7]{26}")
 _LINK: Final = re.compile(r"/uploads/([a-z2-7]{26})(?:/([^/]*))?")
-_DIGEST: Final = re.compile(r"sha-256=:([A-Za-z0-9+/=]+):")
+_DIGEST: Final = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
+_UNSHOWN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+_LONGEST_STEM: Final = 200
+"""Bytes of a name that stand in its part's: with all of them it could be longer than names may."""
 _PIECE: Final = 256 * 1024
 _TRIES: Final = 8
 
@@ -79,15 +84,49 @@ def _fetch_once(
     head = server.request("HEAD", link, follow_redirects=True)
     path, tag = target(_name(head)), head.headers.get("ETag", "")
     if path.exists() and not force:
-        raise ClientError(f"{path} is there already: --force replaces it")
-    part = path.with_name(f".{path.name}.{hashlib.sha256(tag.encode()).hexdigest()[:12]}.part")
-    with part.open("ab") as file:
+        raise _taken(path)
+    part = _part_of(path, tag)
+    with open(part, "ab", opener=_open_itself) as file:
         there = file.tell()
         if there != _size(head) or not there:
             _fetch_rest(server, link, tag, file, there, advance)
     _require_digest(part, head)
-    part.replace(path)
+    _put_in_place(part, path, force=force)
     return path
+
+
+def _part_of(path: Path, tag: str) -> Path:
+    told = hashlib.sha256(tag.encode()).hexdigest()[:12]
+    stem = path.name.encode(errors="surrogateescape")[:_LONGEST_STEM].decode(errors="ignore")
+    return path.with_name(f".{stem}.{told}.part")
+
+
+def _open_itself(path: str, flags: int) -> int:
+    """Open a file, but no link: others may write here too, and know what a part is called."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def _put_in_place(part: Path, path: Path, *, force: bool) -> None:
+    """Give a part its name. Raises ClientError for one that was taken meanwhile, unless `force`."""
+    if force:
+        part.replace(path)
+        return
+    try:
+        os.link(part, path)
+    except FileExistsError as error:
+        part.unlink()
+        raise _taken(path) from error
+    except OSError as error:
+        # Some file systems have no hard links.
+        if path.exists():
+            raise _taken(path) from error
+        part.replace(path)
+    else:
+        part.unlink()
+
+
+def _taken(path: Path) -> ClientError:
+    return ClientError(f"{path} is there already: --force replaces it")
 
 
 def _fetch_rest(
@@ -159,5 +198,6 @@ def _name(answer: httpx.Response) -> str:
         name = re.sub(r"\\(.)", r"\1", found[1])
     else:
         name = ""
-    last = re.split(r"[/\\]", name)[-1].replace("\0", "")
+    last = re.split(r"[/\\]", name)[-1]
+    last = "".join(char for char in last if unicodedata.category(char) not in _UNSHOWN)
     return last if last not in ("", ".", "..") else "file"

@@ -9,6 +9,7 @@ import httpx
 
 from holdall_client.errors import ClientError, NotAllowed, NotFound, Unreachable
 from holdall_client.profile import Profile
+from holdall_client.showing import printable
 
 _TIMEOUT: Final = httpx.Timeout(60, connect=10)
 _KINDS: Final[Mapping[int, type[ClientError]]] = {
@@ -108,5 +109,5 @@ def _sentence(answer: httpx.Response) -> str:
     except ValueError:
         said = None
     message = said.get("error") if isinstance(said, dict) else None
-    text = str(message) if message else f"The server answers with status {answer.status_code}"
+    text = printable(str(message or f"The server answers with status {answer.status_code}"))
     return f"{text}: holdall login URL" if answer.status_code == 401 else text

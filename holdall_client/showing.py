@@ -1,10 +1,11 @@
 """What is shown at the terminal: progress on standard error, results on standard output."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import click
 from rich.console import Console
@@ -19,6 +20,9 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.table import Table
+
+_LEFT_BY_JSON: Final = re.compile(r"[\x7f-\x9f]")
+"""Controls that JSON leaves as they are, and that a terminal may obey."""
 
 
 class Bars(Protocol):
@@ -94,9 +98,15 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
+def show_line(text: str) -> None:
+    """Print a line of text from elsewhere."""
+    click.echo(printable(text))
+
+
 def show_json(document: Any) -> None:
     """Print one document."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    written = json.dumps(document, indent=2, ensure_ascii=False)
+    click.echo(_LEFT_BY_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", written))
 
 
 def show_files(items: Sequence[dict[str, Any]]) -> None:
@@ -104,17 +114,18 @@ def show_files(items: Sequence[dict[str, Any]]) -> None:
     if not sys.stdout.isatty():
         for item in items:
             fields = (item["id"], str(item["size"]), item["created_at"], item["content_type"])
-            click.echo("\t".join((*fields, printable(item["filename"]))))
+            click.echo("\t".join(map(printable, (*fields, item["filename"]))))
         return
     table = Table("id", "size", "type", "created", "name", box=None, pad_edge=False)
     for item in items:
-        table.add_row(
+        row = (
             item["id"],
             size_text(item["size"]),
             item["content_type"],
             item["created_at"][:16].replace("T", " "),
-            escape(printable(item["filename"])),
+            item["filename"],
         )
+        table.add_row(*(escape(printable(field)) for field in row))
     Console().print(table)
 
 

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from services.filenames import LONGEST
+
 _LARGE: Final = 1024**3
 """Bytes from which a member gets the fields of Zip64, which older programs do not read."""
 
 _MODE: Final = 0o100644 << 16
+_ROOM_FOR_NUMBER: Final = len(" (10000)")
 _LOCAL_HEADER: Final = 30
 _CENTRAL_HEADER: Final = 46
 _END: Final = 22
@@ -90,19 +93,31 @@ def zipped_size(entries: Iterable[Entry]) -> int:
 def distinct(names: Iterable[str]) -> Iterator[str]:
     """Yield each name, with a number before its extension where one like it came earlier.
 
-    Names that differ only in case are alike: some file systems hold one of them.
+    Names that differ only in case are alike: some file systems hold one of them. With its number
+    a name has at most LONGEST bytes, as without.
     """
     taken: set[str] = set()
     numbers: dict[str, int] = {}
     for name in names:
-        given, number = name, numbers.get(name.casefold(), 1)
-        stem, dot, extension = name.rpartition(".")
+        stem, ending = _parted(name)
+        alike = f"{stem}{ending}".casefold()
+        given, number = name, numbers.get(alike, 1)
         while given.casefold() in taken:
             number += 1
-            given = f"{stem} ({number}).{extension}" if dot and stem else f"{name} ({number})"
-        numbers[name.casefold()] = number
+            given = f"{stem} ({number}){ending}"
+        numbers[alike] = number
         taken.add(given.casefold())
         yield given
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """Return what stands before a number and what after it, with room for the number."""
+    stem, dot, extension = name.rpartition(".")
+    ending = dot + extension
+    room = LONGEST - _ROOM_FOR_NUMBER - len(ending.encode())
+    if not (dot and stem) or room <= 0:
+        stem, ending, room = name, "", LONGEST - _ROOM_FOR_NUMBER
+    return stem.encode()[:room].decode("utf-8", "ignore"), ending
 
 
 def _info(entry: Entry) -> zipfile.ZipInfo:

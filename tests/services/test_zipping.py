@@ -84,3 +84,13 @@ def test_names_that_are_alike_are_told_apart() -> None:
     told = list(distinct(given))
     assert told == ["a.txt", "A (2).TXT", "a (1).txt", "a (3).txt", "b", "b (2)", ".x", ".x (2)"]
     assert len(list(distinct(["same"] * 5000))) == 5000
+
+
+def test_a_name_with_a_number_is_no_longer_than_a_file_system_takes() -> None:
+    longest = ["é" * 125 + ".txt", "x" * 255, "a." + "x" * 253]
+    told = list(distinct(longest * 3))
+    assert len({name.casefold() for name in told}) == 9
+    assert max(len(name.encode()) for name in told) <= 255
+    assert told[3].endswith("é (2).txt")
+    ends = [f"{'x' * 250}{number:05}" for number in range(5000)]
+    assert len(set(distinct(ends * 2))) == 10_000  # and in no more time than others
