@@ -19,6 +19,7 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.database import Database
+from services.errors import HoldallError
 from services.leases import Leases
 from services.mirroring import Mirrors, Pair, Queue, Task, Waiting
 from services.mirroring_copying import Copier, Done, Down, Failed, Outcome
@@ -196,6 +197,12 @@ def _begun(copier: Copier, task: Task) -> Future[Outcome]:
     def do() -> None:
         try:
             begun.set_result(copier.do(task))
+        except (SQLAlchemyError, HoldallError) as error:
+            begun.set_exception(error)
+        except Exception:
+            # Whatever is wrong with one object must not hold up the others.
+            log.exception("an object was not mirrored", extra={"key": task.key})
+            begun.set_result(Failed("an error that was not foreseen"))
         except BaseException as error:
             begun.set_exception(error)
 

@@ -40,26 +40,6 @@ def test_fifty_writers_at_once_are_all_served(service: Service) -> None:
         assert service.request("GET", answer.json()["url"]).body == content
 
 
-def test_slow_clients_do_not_stop_others(service: Service) -> None:
-    content = hashlib.shake_128(b"slow").digest(8 * 1024 * 1024)
-    url = upload(service, content, "slow").json()["url"]
-    with ExitStack() as stack:
-        for number in range(400):
-            connection = socket.create_connection(("127.0.0.1", service.port))
-            stack.callback(connection.close)
-            if number % 2:
-                connection.sendall(put(1_000_000) + b"x")
-            else:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-                connection.sendall(head(f"GET {url}"))
-        began = time.monotonic()
-        assert service.request("GET", "/api/health").status == 200
-        assert upload(service, b"quick").status == 201
-        assert service.listing()["items"][0]["size"] == 5
-        # They wait for BODY_TIMEOUT or for ever; whoever waits for them waits longer than this.
-        assert time.monotonic() - began < 30
-
-
 def test_slow_senders_take_little_memory(service: Service) -> None:
     def resident() -> int:
         return sum(worker.memory_info().rss for worker in service.workers())

@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 
 from app import Holdall
 from models import Lease, MirrorTask, now
-from services import fsck, migration_moving, mirroring_work
+from services import fsck, migration_moving, mirroring_copying, mirroring_work
 from services.fsck_findings import Kind, Tally
 from services.gc_items import Kind as Left
 from services.migration_figures import CannotBegin
@@ -226,6 +226,25 @@ def test_one_object_that_fails_keeps_no_other_from_being_copied(
     with database_of(disks).read() as session:
         task = session.scalars(select(MirrorTask)).one()
     assert task.attempts == 1 and task.due_at > now() + timedelta(minutes=59)
+
+
+def test_an_error_that_nobody_foresaw_is_one_object_s_alone(
+    disks: Holdall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirroring_work, "_FIRST_RETRY", timedelta(hours=1))
+    _, bad = file(disks, b"bad")
+    keys = [file(disks, b"%d" % number)[1] for number in range(10)]
+    copy = mirroring_copying.Copier._copy
+
+    def failing(copier: mirroring_copying.Copier, key: str) -> mirroring_copying.Outcome:
+        if key == bad:
+            raise KeyError("ETag")
+        return copy(copier, key)
+
+    monkeypatch.setattr(mirroring_copying.Copier, "_copy", failing)
+    assert run(disks) == 10
+    assert keys_of(far(disks)) == sorted(keys)
+    assert tasks(disks) == [("far", bad, "copy")]
 
 
 def test_a_copy_that_comes_back_changed_stays_queued_and_is_removed(
