@@ -16,9 +16,13 @@ OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
 SECONDS = 20
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """A browser without a window."""
+    """A browser without a window.
+
+    It goes when the tests of the page end: its driver has an event loop in the very thread that
+    tests run in, where no other could run.
+    """
     found = [path for name in BROWSERS if (path := shutil.which(name))]
     if not found:
         raise FileNotFoundError(f"none of {', '.join(BROWSERS)} is installed")
