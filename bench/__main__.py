@@ -1,91 +1,108 @@
-"""The command: `python -m bench [CASE …]`. Runs the rounds and prints the report.
+"""The command: `python -m bench [CASE …]`. Measures, prints the report, and writes it.
 
-`python -m bench fsck`, `listing`, `migrate` and `thumbnails` measure no server beside others, and
-stand by themselves: see ALONE.
+`python -m bench fsck`, `growth`, `listing`, `migrate` and `thumbnails` measure no server beside
+others, and stand by themselves: see ALONE.
 """
 
 import argparse
-import itertools
-import random
 import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ByteSize, TypeAdapter
 
-from bench import clients, fsck, listing, migrate, servers, thumbnails
-from bench.cases import CASES, SPARSE, Case, Fixture, driver_ceiling, seed
-from bench.lineup import OPPONENTS, lineup, takes_part
-from bench.report import Results, as_markdown, write_json
-from bench.subjects import Subject
+from bench import fsck, growth, listing, migrate, opponents, thumbnails
+from bench.cases import CASES
+from bench.clients import ClientFailed
+from bench.lineup import BRINGS, OPPONENTS, cases_against
+from bench.picture import as_svg
+from bench.report import as_markdown
+from bench.results import Results, results_from, write_json
+from bench.run import Plan, run
+from bench.servers import ServerFailed
 
-SMALL = 4096
 SMALLEST = 32 * 1024 * 1024
 """Bytes that the big file must have, so that it has a start and an end."""
-PIECE = 8 * 1024 * 1024
 RESULTS = Path(__file__).parent / "results" / "last.json"
-
-
 ALONE = {
     "fsck": fsck.main,
+    "growth": growth.main,
     "listing": listing.main,
     "migrate": migrate.main,
     "thumbnails": thumbnails.main,
 }
 
 
-def main() -> int:
-    """Run what the command line names; return 0, or 2 when something needed is missing."""
-    if (alone := ALONE.get("".join(sys.argv[1:2]))) is not None:
-        return alone(sys.argv[2:])
-    options = _options()
+def main(arguments: Sequence[str]) -> int:
+    """Run what the command line names.
+
+    Return 0, 1 when a server failed in its turn, 2 when something needed is missing.
+    """
+    if (alone := ALONE.get("".join(arguments[:1]))) is not None:
+        return alone(arguments[1:])
+    options = parser().parse_args(arguments)
     # So that `kill` runs the same clean-up as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with tempfile.TemporaryDirectory(prefix="holdall-bench-") as folder:
-            results = _run(options, Path(folder))
+        results = results_from(options.read.read_text()) if options.read else _measured(options)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    except (servers.ServerFailed, clients.ClientFailed) as failure:
+    except (ServerFailed, ClientFailed) as failure:
         print(f"bench: {failure}", file=sys.stderr)
         return 2
-    report = as_markdown(results)
-    print(report)
-    write_json(results, options.json)
+    print(as_markdown(results))
     if options.write:
-        options.write.write_text(report)
-    return 0
+        write_report(results, options.write)
+    return 1 if results.failures else 0
 
 
-def _options() -> argparse.Namespace:
-    names = [case.name for case in CASES]
-    parser = argparse.ArgumentParser(
-        prog="python -m bench", description="Measure Holdall beside a naive blueprint and nginx."
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line, and knows every case and opponent."""
+    cases = ", ".join(case.name for case in CASES)
+    brought = ", ".join(f"{name} ({', '.join(BRINGS.get(name, (name,)))})" for name in OPPONENTS)
+    made = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measure Holdall beside other servers, in turns on this machine.",
+        epilog=f"Without a server: {', '.join(ALONE)}; each has a --help of its own.",
     )
-    parser.add_argument(
-        "case", nargs="*", help=f"which cases, all unless named: {', '.join(names)}"
-    )
-    parser.add_argument("--rounds", type=int, default=3, help="how often each case is run (3)")
-    parser.add_argument("--size", type=_size, default="1GiB", help="of the big file (1GiB)")
-    parser.add_argument("--seconds", type=int, default=2, help="of a turn of small requests (2)")
-    parser.add_argument(
+    made.add_argument("case", nargs="*", type=_case, help=f"which cases, all unless named: {cases}")
+    made.add_argument(
         "--against",
-        default="naive,nginx",
-        type=lambda text: tuple(text.split(",")),
-        help=f"opponents, of {','.join(OPPONENTS)} (naive,nginx)",
+        type=_opponents,
+        help="opponents, with commas between, all that are installed unless named: " + brought,
     )
-    parser.add_argument("--s3", action="store_true", help="also measure Holdall on SeaweedFS")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="write the report there too")
-    parser.add_argument("--json", type=Path, metavar="FILE", default=RESULTS, help="every sample")
-    options = parser.parse_args()
-    for given, known in ((options.case, names), (options.against, OPPONENTS)):
-        if unknown := sorted(set(given) - set(known)):
-            parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(known)}")
-    options.case = tuple(options.case or names)
-    return options
+    made.add_argument("--rounds", type=int, default=3, help="how often each case is run (3)")
+    made.add_argument("--size", type=_size, default="1GiB", help="of the big file (1GiB)")
+    made.add_argument("--seconds", type=int, default=1, help="of a turn of small requests (1)")
+    made.add_argument(
+        "--write", type=Path, metavar="FILE", help="write the report, and its picture beside it"
+    )
+    made.add_argument(
+        "--json", type=Path, metavar="FILE", default=RESULTS, help="where every sample goes"
+    )
+    made.add_argument(
+        "--read", type=Path, metavar="FILE", help="report on such samples and measure nothing"
+    )
+    return made
+
+
+def _case(text: str) -> str:
+    names = [case.name for case in CASES]
+    if text not in names:
+        raise argparse.ArgumentTypeError(f"unknown: {text}; known: {', '.join(names)}")
+    return text
+
+
+def _opponents(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if unknown := [name for name in names if name not in OPPONENTS]:
+        known = ", ".join(OPPONENTS)
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known: {known}")
+    return names
 
 
 def _size(text: str) -> int:
@@ -95,72 +112,36 @@ def _size(text: str) -> int:
     return int(size)
 
 
-def _run(options: argparse.Namespace, folder: Path) -> Results:
+def _measured(options: argparse.Namespace) -> Results:
+    """Run what the options name and keep every sample. Raises ClientFailed, ServerFailed."""
     if shutil.which("curl") is None:
-        raise clients.ClientFailed("curl is not installed")
-    results = Results(options.size, options.rounds)
-    if options.s3:
-        _leave_out_what_finds_no_room(options, folder, results)
-    fixture = Fixture(folder / "big.bin", folder / "small.bin", options.size, options.seconds)
-    _write_noise(fixture.big_file, options.size)
-    _write_noise(fixture.small_file, SMALL)
-    with lineup(folder, options.against, options.case, s3=options.s3) as subjects:
-        for subject in subjects:
-            seed(subject, fixture)
-        chosen = [case for case in CASES if case.name in options.case]
-        for _, group in itertools.groupby(chosen, lambda case: case.group or case.name):
-            _rounds(list(group), subjects, fixture, results)
-        _note_the_ceiling(subjects, fixture, results)
+        raise ClientFailed("curl is not installed")
+    asked = options.against or OPPONENTS
+    left_out = {name: why for name in asked if (why := opponents.missing(name))}
+    if left_out and options.against:
+        raise ClientFailed("; ".join(f"{name}: {why}" for name, why in left_out.items()))
+    against = [name for name in asked if name not in left_out]
+    plan = Plan(
+        cases=options.case or cases_against(against),
+        against=against,
+        size=options.size,
+        rounds=options.rounds,
+        seconds=options.seconds,
+    )
+    with tempfile.TemporaryDirectory(prefix="holdall-bench-") as folder:
+        results = run(plan, Path(folder))
+    results.left_out = left_out
+    write_json(results, options.json)
     return results
 
 
-def _leave_out_what_finds_no_room(
-    options: argparse.Namespace, folder: Path, results: Results
-) -> None:
-    """Drop the upload of SPARSE bytes where the disk could not hold it and the rest of the run."""
-    wanted, free = 2 * SPARSE, shutil.disk_usage(folder).free
-    if "tus-sparse" in options.case and free < wanted:
-        options.case = tuple(name for name in options.case if name != "tus-sparse")
-        results.notes.append(
-            f"`tus-sparse` was left out: it wants {wanted >> 30} GiB of disk, and "
-            f"{free >> 30} GiB are free."
-        )
-
-
-def _rounds(cases: list[Case], subjects: list[Subject], fixture: Fixture, results: Results) -> None:
-    """Let every subject do `cases` in its turn, round by round."""
-    turns = [(s, case) for s in subjects for case in cases if takes_part(s.name, case.name)]
-    for number in range(1, results.rounds + 1):
-        for subject, case in turns:
-            rounds = 1 if case.once else results.rounds
-            if number > rounds:
-                continue
-            sample = case.turn(subject, fixture)
-            results.add(case, subject.name, sample)
-            place = f"{case.name} {number}/{rounds}"
-            print(f"{place:20} {subject.name:14} {sample.rate:10,.1f} {case.unit}", file=sys.stderr)
-            subject.server.settle()
-
-
-def _note_the_ceiling(subjects: list[Subject], fixture: Fixture, results: Results) -> None:
-    """Show that our own driver is not what limits the servers that it measures."""
-    for subject in subjects:
-        if subject.name == "nginx":
-            ceiling = driver_ceiling(subject, fixture)
-            results.notes.append(
-                "Our driver, which sends the ranges and the small uploads, itself reaches "
-                f"{ceiling:,.0f} answers\na second with 4 KiB GETs from nginx."
-            )
-
-
-def _write_noise(file: Path, size: int) -> None:
-    """Write bytes that nothing can compress, the same in every run."""
-    dice = random.Random(size)
-    with open(file, "wb") as out:
-        while size > 0:
-            out.write(dice.randbytes(min(size, PIECE)))
-            size -= PIECE
+def write_report(results: Results, file: Path) -> None:
+    """Write the report to `file`, and its picture into `pictures` beside it."""
+    picture = file.parent / "pictures" / f"{file.stem}.svg"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_text(as_svg(results))
+    file.write_text(as_markdown(results, f"pictures/{picture.name}"))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""The clients that load a server: curl for large bodies, wrk for small answers, our own driver.
+"""The clients that load a server: curl for large bodies, our own driver for ranges.
 
 Each call is bounded in time and raises ClientFailed rather than report a figure for wrong answers.
 """
@@ -6,8 +6,6 @@ Each call is bounded in time and raises ClientFailed rather than report a figure
 import http.client
 import json
 import os
-import re
-import shutil
 import subprocess
 import sys
 import time
@@ -34,11 +32,15 @@ class ClientFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """One transfer by curl: `seconds` in all, `size` bytes of body moved, `body` of the answer."""
+    """One transfer: `seconds` in all, `size` bytes of body moved, `body` of the answer.
+
+    `place` is the path that the server gave the upload, where it gave one.
+    """
 
     seconds: float
     size: int
     body: bytes
+    place: str = ""
 
 
 def curl(url: str, arguments: Sequence[str], answer: Path, expected: int) -> Transfer:
@@ -55,27 +57,12 @@ def curl(url: str, arguments: Sequence[str], answer: Path, expected: int) -> Tra
     return Transfer(float(seconds), max(int(sent), int(received)), body)
 
 
-def has_wrk() -> bool:
-    """Say whether wrk is installed."""
-    return shutil.which("wrk") is not None
-
-
-def wrk(url: str, headers: Sequence[str], connections: int, seconds: int) -> float:
-    """Ask for `url` over and over; return the answers in a second."""
-    fields = [word for header in headers for word in ("-H", header)]
-    options = ["-t2", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
-    done = subprocess.run(
-        ["wrk", *options, *fields, url], capture_output=True, text=True, timeout=seconds + 60
-    )
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
-    if done.returncode or not rate or "Non-2xx" in done.stdout:
-        raise ClientFailed(f"wrk: {done.stdout}{done.stderr}")
-    return float(rate[1])
-
-
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What our driver sends: `requests` in turn, each answered with one of `statuses`."""
+    """What is sent: `requests` in turn, each answered with one of `statuses`.
+
+    Each request that is sent of a `numbered` load has a number of its own in place of NUMBER.
+    """
 
     requests: Sequence[bytes]
     statuses: Sequence[int]

@@ -1,89 +1,76 @@
-"""Who is measured: starts the servers of a run and pairs each with the doors that are used.
+"""Who is measured in which case, by name. It starts nothing.
 
-A case is done by the subjects that ALONE names for it; else a subject takes part in the cases that
-PARTS names for it, or in all.
+A subject is a column of its own; an opponent may bring several, by the doors that it has.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Final
 
-from bench import servers
-from bench.servers import Server
-from bench.store import Store
-from bench.subjects import Holdall, HoldallOnS3, Naive, NaiveRaw, Nginx, Subject
+OPPONENTS: Final = (
+    "nginx",
+    "seaweedfs",
+    "rclone",
+    "copyparty",
+    "tus-server",
+    "starlette",
+    "naive",
+    "boto3",
+)
+_SMALL: Final = ("small-get", "spread-get", "not-modified", "small-upload")
+_LARGE: Final = ("get", "ranges", "put")
+_EDGES: Final = ("ranges-start", "ranges-end")
+_LOADED: Final = ("loaded-get", "loaded-upload")
+_TUS: Final = ("tus-put", "tus", "tus-many")
+_S3: Final = ("s3-put", "s3-get", "s3-small-upload", "s3-small-get")
 
-PARTS = {
+PARTS: Final = {
+    "holdall": (*_SMALL, *_LARGE, "post", *_EDGES, *_TUS, *_LOADED),
+    "holdall-fsync": ("put", "post", "small-upload", *_TUS),
+    "holdall-s3": ("tus-sparse", *_S3),
+    "nginx": (*_SMALL, *_LARGE, "post", *_LOADED),
+    "seaweedfs": (*_SMALL, *_LARGE, "post"),
+    "seaweedfs-s3": (*_SMALL, *_LARGE),
+    "rclone-http": ("small-get", "spread-get", "not-modified", "get", "ranges"),
+    "rclone-webdav": (*_SMALL, *_LARGE),
+    "rclone-s3": (*_SMALL, *_LARGE),
+    "copyparty": (*_SMALL, *_LARGE, "post", *_LOADED),
+    "tus-server": ("small-upload", "get", "tus", "tus-many"),
+    "starlette": ("small-get", "spread-get", "small-upload", *_LARGE, "post", *_LOADED),
+    "naive": (*_SMALL, "get", "ranges", "post"),
     "naive-raw": ("put",),
-    "holdall-fsync": ("put", "post", "small-upload"),
-    "holdall-s3": ("put", "post", "get"),
+    "naive-2x8": _LOADED,
+    "boto3": _S3,
 }
-ALONE = {
-    "tus-put": ("holdall", "holdall-fsync", "holdall-s3"),
-    "tus": ("holdall", "holdall-fsync", "holdall-s3"),
-    "tus-many": ("holdall", "holdall-fsync"),
-    "tus-sparse": ("holdall-s3",),
+"""The cases that each subject takes part in."""
+BRINGS: Final = {
+    "seaweedfs": ("seaweedfs", "seaweedfs-s3"),
+    "rclone": ("rclone-http", "rclone-webdav", "rclone-s3"),
+    "naive": ("naive", "naive-raw", "naive-2x8"),
+    "boto3": ("boto3", "holdall-s3"),
 }
-OPPONENTS = ("naive", "naive-2x8", "nginx")
-"""`naive` runs under Holdall's gunicorn.conf.py, `naive-2x8` with two workers of eight threads."""
+"""The subjects of an opponent that has another than the one of its own name."""
+OURS: Final = ("holdall", "holdall-fsync")
 
 
 def takes_part(subject: str, case: str) -> bool:
     """Say whether the subject is measured in the case."""
-    if case in ALONE:
-        return subject in ALONE[case]
-    return case in PARTS.get(subject, (case,))
+    return case in PARTS[subject]
 
 
-Kind = Callable[[str, Server, Path], Subject]
+def chosen_subjects(against: Sequence[str], cases: Sequence[str]) -> list[str]:
+    """Return who takes part in any of `cases` against the named opponents, Holdall first."""
+    brought = (name for opponent in OPPONENTS if opponent in against for name in _of(opponent))
+    names = dict.fromkeys([*OURS, *brought])
+    return [name for name in names if any(takes_part(name, case) for case in cases)]
 
 
-@contextmanager
-def lineup(
-    folder: Path, against: tuple[str, ...], cases: tuple[str, ...], *, s3: bool
-) -> Iterator[list[Subject]]:
-    """Start all that take part in any of `cases` against the named opponents, Holdall first."""
-    with ExitStack() as stack:
-        gathered: list[Subject] = []
-
-        def join(name: str, kind: Kind, run: Callable[[Path], Server]) -> None:
-            if any(takes_part(name, case) for case in cases):
-                home = folder / name
-                home.mkdir()
-                gathered.append(kind(name, run(home), home))
-
-        def holdall(home: Path, **settings: str) -> Server:
-            return stack.enter_context(servers.holdall(home, settings))
-
-        join("holdall", Holdall, lambda home: holdall(home, DURABILITY="os"))
-        if "naive" in against:
-            plain = stack.enter_context(servers.naive(folder / "naive-server"))
-            join("naive", Naive, lambda _: plain)
-            join("naive-raw", NaiveRaw, lambda _: plain)
-        if "naive-2x8" in against:
-            small = stack.enter_context(servers.naive(folder / "naive-small", small=True))
-            join("naive-2x8", Naive, lambda _: small)
-        if "nginx" in against and servers.has_nginx():
-            join("nginx", Nginx, lambda home: stack.enter_context(servers.nginx(home)))
-        join("holdall-fsync", Holdall, lambda home: holdall(home, DURABILITY="fsync"))
-        if s3:
-            store = stack.enter_context(_store(folder / "s3"))
-            settings = store.settings()
-            join(
-                "holdall-s3",
-                partial(HoldallOnS3, store=store),
-                lambda home: holdall(home, DURABILITY="os", **settings),
-            )
-        yield gathered
+def _of(opponent: str) -> tuple[str, ...]:
+    return BRINGS.get(opponent, (opponent,))
 
 
-@contextmanager
-def _store(folder: Path) -> Iterator[Store]:
-    """Run a SeaweedFS."""
-    # Here, because only this case needs what `tests` needs.
-    from tests.support.servers import seaweedfs
-
-    folder.mkdir()
-    with seaweedfs(folder) as server:
-        yield Store(server.endpoint, server.access_key_id, server.secret_access_key)
+def cases_against(against: Sequence[str]) -> list[str]:
+    """Return the cases in which Holdall meets one of the opponents, or its own other figures."""
+    met = {case for opponent in against for name in _of(opponent) for case in PARTS[name]}
+    for alone, beside in ((_EDGES, "ranges"), (("tus-put",), "tus"), (("tus-sparse",), "s3-put")):
+        met |= set(alone) if beside in met else set()
+    return list(met)

@@ -4,7 +4,7 @@ Linux only: it reads the kernel's own peak, so no spike between two looks is mis
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,8 @@ import psutil
 from bench.servers import Server
 
 RESET_PEAK = "5"
+GONE = (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError)
+"""What a look at a process raises when it has ended since it was listed."""
 
 
 @dataclass(slots=True)
@@ -46,12 +48,14 @@ def metered(server: Server) -> Iterator[Usage]:
     usage = Usage()
     before: dict[int, _Reading] = {}
     for process in server.tree():
-        Path(f"/proc/{process.pid}/clear_refs").write_text(RESET_PEAK)
-        before[process.pid] = _read(process)
+        with suppress(*GONE):
+            Path(f"/proc/{process.pid}/clear_refs").write_text(RESET_PEAK)
+            before[process.pid] = _read(process)
     yield usage
     nothing = _Reading(0, 0, 0, 0, 0.0)
     for process in server.tree():
-        _add(usage, before.get(process.pid, nothing), _read(process))
+        with suppress(*GONE):
+            _add(usage, before.get(process.pid, nothing), _read(process))
 
 
 def _add(usage: Usage, before: _Reading, after: _Reading) -> None:

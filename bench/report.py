@@ -1,236 +1,205 @@
-"""Turns samples into tables: medians, ratios round by round, and which promises were kept.
+"""Writes a run's results as Markdown: who was measured, the tables, which promises were kept.
 
-It computes and formats; it starts nothing and measures nothing.
+It formats; what follows from the samples is worked out in `results` and `promises`.
 """
 
-import json
-import os
-import platform
-import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from importlib.metadata import version
-from pathlib import Path
-from statistics import median
 
-from bench.cases import CASES, MIB, Case, Sample
+from bench.cases import SHARE, Case
+from bench.promises import promises
+from bench.results import Results, middle, written
+from bench.samples import MIB, Sample
 
-MEMORY_LIMITS = {"put": 64, "post": 64, "get": 64, "tus": 64, "tus-many": 128, "tus-sparse": 128}
-"""How many MiB a process may grow by in a case."""
-
-
-@dataclass(slots=True)
-class Results:
-    """Every sample of a run, by case and subject, in the order of the rounds."""
-
-    size: int
-    rounds: int
-    samples: dict[str, dict[str, list[Sample]]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    def add(self, case: Case, subject: str, sample: Sample) -> None:
-        """Keep the sample of one turn."""
-        self.samples.setdefault(case.name, {}).setdefault(subject, []).append(sample)
-
-    def of(self, case: str, subject: str) -> list[Sample]:
-        """Return the samples, none if the subject took no part."""
-        return self.samples.get(case, {}).get(subject, [])
-
-    def rate(self, case: str, subject: str) -> float | None:
-        """Return the median figure."""
-        samples = self.of(case, subject)
-        return median(sample.rate for sample in samples) if samples else None
-
-    def ratio(self, case: str, subject: str, against: str) -> float | None:
-        """Return the median of the rounds' ratios."""
-        return _ratio(self.of(case, subject), self.of(case, against))
-
-    def cases(self) -> list[Case]:
-        """Return the cases that were run, in the order of the table."""
-        return [case for case in CASES if case.name in self.samples]
-
-    def subjects(self) -> list[str]:
-        """Return the subjects in the order in which they joined."""
-        return list(dict.fromkeys(name for case in self.samples.values() for name in case))
+SUBJECTS = {
+    "holdall": "Holdall with `DURABILITY=os`",
+    "holdall-fsync": "Holdall with `DURABILITY=fsync`, the default",
+    "holdall-s3": "Holdall with its objects in SeaweedFS, by S3",
+    "nginx": "plain files and DAV PUT, without rows or digests; its PUT stands in for the form",
+    "seaweedfs": "SeaweedFS's filer",
+    "seaweedfs-s3": "the S3 door of the same SeaweedFS, unsigned",
+    "rclone-http": "`rclone serve http`, which takes no uploads",
+    "rclone-webdav": "`rclone serve webdav`",
+    "rclone-s3": "`rclone serve s3`, unsigned",
+    "copyparty": "copyparty without log lines; it digests uploads with SHA-512",
+    "tus-server": "`@tus/server` with `@tus/file-store`, one process; its 4 KiB upload is one POST",
+    "starlette": "what a tutorial writes, under uvicorn with uvloop, a worker a core",
+    "naive": "Flask's `request.files` and `send_from_directory` under gunicorn, 1536 threads",
+    "naive-raw": "the same with a PUT that copies pieces of 64 KiB",
+    "naive-2x8": "the same under two workers of eight threads",
+    "boto3": "boto3's own `upload_fileobj` and `download_fileobj` straight to the SeaweedFS of "
+    "`holdall-s3`, small objects by 16 threads of one process; the CPU time is SeaweedFS's",
+}
+METHOD = """\
+The servers take turns within each round, over loopback, with their clients on the same cores.
+Figures are medians, ratios medians of the rounds' ratios: absolute figures drift with the
+machine, ratios hold. CPU time is that of all of a server's processes, the client's not among it;
+memory is the growth of the peak within a turn, of the process that grew most and of all together;
+written ÷ received is bytes that went to the disk for each byte of body. A 4 KiB request is one of
+16 connections' at a time, a range one of 4. Small requests are sent by wrk where it is installed,
+ranges by our own driver, large bodies by curl. Each tus upload has a connection of its own, and
+the SHA-256 of what was stored is compared; the tus client sends with `sendfile`, so `tus` is held
+against a raw PUT by the same client. Beside slow clients, 500 uploaders send and 500 readers read
+8 bytes a second each, while others are served; the figure is what is left of the others' rate.
+`make bench` measures all of this again, and this page is written by `python -m bench --write
+docs/performance.md`, never by hand."""
 
 
-def _ratio(ours: Sequence[Sample], theirs: Sequence[Sample]) -> float | None:
-    pairs = zip(ours, theirs, strict=False)
-    ratios = [our.rate / their.rate for our, their in pairs if their.rate]
-    return median(ratios) if ratios else None
-
-
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """A bound that the service is held to. `figure` is None when the run did not measure it."""
-
-    sentence: str
-    figure: float | None
-    bound: float
-    at_least: bool = True
-    form: str = "{:.2f}"
-
-    def verdict(self) -> str:
-        """Say whether the promise was kept, in a word or two."""
-        if self.figure is None:
-            return "not measured"
-        kept = self.figure >= self.bound if self.at_least else self.figure <= self.bound
-        return "met" if kept else "**not met**"
-
-
-def promises(results: Results) -> list[Promise]:
-    """Hold the results against every bound."""
-    start, end = (results.of(name, "holdall") for name in ("ranges-start", "ranges-end"))
-    kept = [
-        Promise("multipart POST ≥ 2.5 times naive", results.ratio("post", "holdall", "naive"), 2.5),
-        Promise("raw PUT ≥ 2.5 times naive", results.ratio("put", "holdall", "naive"), 2.5),
-        Promise("GET ≥ 0.8 times nginx", results.ratio("get", "holdall", "nginx"), 0.8),
-        Promise("1 MiB ranges ≥ 0.5 times nginx", results.ratio("ranges", "holdall", "nginx"), 0.5),
-        # Nine tenths: two measurements of one thing differ by that much on a shared machine.
-        Promise("ranges at the end ≥ 0.9 times ranges at the start", _ratio(end, start), 0.9),
+def as_markdown(results: Results, picture: str | None = None) -> str:
+    """Return the whole report, with the picture at that relative path."""
+    sections = [
+        ("At a glance", _glance(results)),
+        ("Promises", _table(_verdicts(results))),
+        *((_title(case, results), _table(_details(case, results))) for case in results.cases()),
+        ("What fsync costs", _table(_fsync(results))),
+        ("What the clients reach", _table(_ceilings(results))),
+        ("Who was measured", _who(results)),
     ]
-    for subject in ("holdall", "holdall-fsync"):
-        ratio = _ratio(results.of("tus", subject), results.of("tus-put", subject))
-        kept.append(Promise(f"{subject} tus ≥ 0.5 times a raw PUT", ratio, 0.5))
-    for subject in ("holdall", "holdall-fsync", "holdall-s3"):
-        kept += _frugality(results, subject)
-    for sample in results.of("tus-sparse", "holdall-s3"):
-        sentence = "holdall-s3 tus-sparse: fewer than 10,000 parts"
-        kept.append(Promise(sentence, sample.parts, 9_999, False, "{:,.0f}"))
-    return kept
+    told = [f"**{_one_line(failure)}**" for failure in results.failures] + results.notes
+    shown = [f"## {title}\n\n{text}" for title, text in sections if text]
+    drawn = f"![The ratio of each server to the reference of each case]({picture})"
+    head = ["# Performance", f"{results.machine}\n{_extent(results)}", METHOD]
+    return "\n\n".join([*head, *([drawn] if picture else []), *shown, *told]) + "\n"
 
 
-def _frugality(results: Results, subject: str) -> Iterator[Promise]:
-    for case, limit in MEMORY_LIMITS.items():
-        samples = results.of(case, subject)
-        grown = [sample.usage.growth_largest for sample in samples]
-        if grown:
-            sentence = f"{subject} {case}: no process grows by more than {limit} MiB"
-            yield Promise(sentence, max(grown) / MIB, limit, False, "{:.1f} MiB")
-        if case != "get" and samples and subject != "holdall-s3":
-            sentence = f"{subject} {case}: bytes written per byte received ≤ 1.05"
-            yield Promise(sentence, _written(samples), 1.05, False)
-
-
-def _written(samples: Sequence[Sample]) -> float:
-    # A disk in memory has no pages to write out, and then the write calls tell.
-    used = ((max(each.usage.written, each.usage.passed), each.done * MIB) for each in samples)
-    return median(written / received for written, received in used)
-
-
-def as_markdown(results: Results) -> str:
-    """Return the whole report."""
-    titled = [
-        ("Figures", _figures(results)),
-        ("Promises", _verdicts(results)),
-        ("CPU time of the server", _cpu(results)),
-        ("Memory and bytes written", _usage(results)),
-        ("What fsync costs", _fsync(results)),
-    ]
-    sections = [f"## {title}\n\n{_table(rows)}" for title, rows in titled if len(rows) > 1]
-    head = [
-        "# Performance",
-        f"{_machine()}\n{_method(results)}",
-        "`make bench` measures this again and `python -m bench --write FILE` writes it.",
-    ]
-    return "\n\n".join([*head, *sections, *results.notes]) + "\n"
-
-
-def _method(results: Results) -> str:
+def _extent(results: Results) -> str:
     return (
-        f"Rounds: {results.rounds}, the servers in turns within each, over loopback, clients on "
-        f"the same cores;\nfigures are medians and ratios medians of the rounds' ratios. "
-        "Absolute figures drift with the\nmachine, ratios hold.\n\n"
-        "`holdall` runs with `DURABILITY=os`, `holdall-fsync` with the default, `holdall-s3` on "
-        "SeaweedFS.\n`naive` is `request.files` and `send_from_directory` under the same "
-        "gunicorn.conf.py; it has no PUT, so\nits form stands in for one. `naive-raw` adds a PUT "
-        "that copies pieces of 64 KiB. `nginx` serves plain files\nand takes DAV PUTs, without "
-        "rows or digests; it has no forms, so its PUT stands in for them.\n\n"
-        "Each tus upload has a connection of its own, and the SHA-256 in the answer is compared. "
-        "The tus client sends\nwith `sendfile` and uses less CPU than curl, so `tus` is held "
-        "against a raw PUT by the same client. The zeros\ncome in patches of 64 MB, which do not "
-        "end where parts do."
+        f"Rounds: {results.rounds}, of {results.seconds} s for small requests and ranges; the "
+        f"large file has {size_text(results.size)}."
     )
 
 
-def _machine() -> str:
-    versions = ", ".join(f"{name} {version(name)}" for name in ("gunicorn", "Flask", "Werkzeug"))
-    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    return (
-        f"Machine: {os.cpu_count()} cores ({cpu[1].strip() if cpu else platform.machine()}), "
-        f"Python {platform.python_version()}, {versions}."
-    )
+def _title(case: Case, results: Results) -> str:
+    return case.title.format(size=size_text(results.size))
 
 
-def _figures(results: Results) -> list[list[str]]:
-    subjects = results.subjects()
-    references = [name for name in subjects if not name.startswith("holdall")]
-    rows = [["case", "unit", *subjects, *(f"holdall ÷ {name}" for name in references)]]
+def _glance(results: Results) -> str:
+    """Return each server's ratio, in a table for each reference."""
+    kinds: dict[str, list[Case]] = {}
     for case in results.cases():
-        rates = [_number(results.rate(case.name, subject)) for subject in subjects]
-        ratios = [_number(results.ratio(case.name, "holdall", name)) for name in references]
-        rows.append([case.title.format(size=size_text(results.size)), case.unit, *rates, *ratios])
-    return rows
+        if not case.aside:
+            kinds.setdefault(_against(case), []).append(case)
+    return "\n\n".join(_overview(against, cases, results) for against, cases in kinds.items())
+
+
+def _overview(against: str, cases: Sequence[Case], results: Results) -> str:
+    rows = [[against, *(f"`{case.name}`" for case in cases)]]
+    for subject in results.subjects():
+        figures = [relative(results, case, subject) for case in cases]
+        if figures.count(None) < len(figures):
+            rows.append([subject, *(_number(figure) for figure in figures)])
+    return _table(rows)
+
+
+def relative(results: Results, case: Case, subject: str) -> float | None:
+    """Return a subject's ratio to the case's reference, or its share where the case is one."""
+    if case.unit == SHARE:
+        return results.rate(case.name, subject)
+    return results.ratio(case.name, subject, case.reference)
+
+
+def _against(case: Case) -> str:
+    return "share left" if case.unit == SHARE else f"÷ {case.reference}"
 
 
 def _verdicts(results: Results) -> list[list[str]]:
     rows = [["promise", "measured", ""]]
-    for promise in promises(results):
-        figure = "-" if promise.figure is None else promise.form.format(promise.figure)
-        rows.append([promise.sentence, figure, promise.verdict()])
+    rows += [[each.sentence, each.measured(), each.verdict()] for each in promises(results)]
     return rows
 
 
-def _usage(results: Results) -> list[list[str]]:
-    rows = [["case", "server", "largest growth of a process", "of all", "written ÷ received"]]
-    for case in results.cases():
-        for subject in results.subjects():
-            samples = results.of(case.name, subject)
-            if samples and case.unit == "MiB/s":
-                growths = [
-                    f"{max(sample.usage.growth_largest for sample in samples) / MIB:.1f} MiB",
-                    f"{max(sample.usage.growth_sum for sample in samples) / MIB:.1f} MiB",
-                ]
-                written = "" if case.name == "get" else f"{_written(samples):.2f}"
-                rows.append([case.name, subject, *growths, written])
+def _details(case: Case, results: Results) -> list[list[str]]:
+    """Return a row for each subject of the case."""
+    among = [name for name in results.subjects() if results.of(case.name, name)]
+    columns: list[tuple[str, Callable[[str, Sequence[Sample]], str]]] = [
+        ("server", lambda name, _: name),
+        *(_shares() if case.unit == SHARE else _rates(case, results)),
+        ("largest growth", lambda _, samples: _growth(s.usage.growth_largest for s in samples)),
+        ("of all", lambda _, samples: _growth(s.usage.growth_sum for s in samples)),
+    ]
+    if case.receives and not case.name.startswith("s3-"):
+        columns.append(("written ÷ received", lambda _, s: _number(written(case, s))))
+    rows = [[name for name, _ in columns]]
+    rows += [[cell(name, results.of(case.name, name)) for _, cell in columns] for name in among]
     return rows
 
 
-def _cpu(results: Results) -> list[list[str]]:
-    subjects = results.subjects()
-    rows = [["case", "unit", *subjects]]
-    for case in results.cases():
-        large = case.unit == "MiB/s"
-        scale, unit = (1024, "s/GiB") if large else (1e6, "µs/request")
-        each = (results.of(case.name, subject) for subject in subjects)
-        spent = [median(s.cpu for s in samples) * scale if samples else None for samples in each]
-        title = case.title.format(size=size_text(results.size))
-        rows.append([title, unit, *(_number(figure) for figure in spent)])
-    return rows
+def _rates(
+    case: Case, results: Results
+) -> Iterator[tuple[str, Callable[[str, Sequence[Sample]], str]]]:
+    ours = "holdall-s3" if case.reference == "boto3" else "holdall"
+    large = case.unit == "MiB/s"
+    scale, unit = (1024, "CPU s/GiB") if large else (1e6, "CPU µs/request")
+    yield case.unit, lambda name, _: _number(results.rate(case.name, name))
+    yield (
+        f"÷ {case.reference}",
+        lambda name, _: _number(results.ratio(case.name, name, case.reference)),
+    )
+    yield f"{ours} ÷ it", lambda name, _: _number(results.ratio(case.name, ours, name))
+    yield unit, lambda _, samples: _number(middle(s.cpu * scale for s in samples))
+
+
+def _shares() -> Iterator[tuple[str, Callable[[str, Sequence[Sample]], str]]]:
+    yield "req/s without", lambda _, samples: _number(middle(s.unloaded for s in samples))
+    yield "req/s with", lambda _, samples: _number(middle(s.rate * s.unloaded for s in samples))
+    yield "share", lambda _, samples: _number(middle(s.rate for s in samples))
+    yield "still connected", lambda _, samples: str(min(s.held for s in samples))
+
+
+def _growth(sizes: Iterator[int]) -> str:
+    return f"{max(sizes) / MIB:.1f} MiB"
 
 
 def _fsync(results: Results) -> list[list[str]]:
-    rows = [["case", "DURABILITY=os", "DURABILITY=fsync", "fsync ÷ os"]]
+    rows = [["case", "DURABILITY=os", "DURABILITY=fsync", "fsync ÷ os", "CPU, fsync ÷ os"]]
     for case in results.cases():
-        if results.of(case.name, "holdall-fsync") and results.of(case.name, "holdall"):
+        ours, synced = (results.of(case.name, name) for name in ("holdall", "holdall-fsync"))
+        if ours and synced:
             rates = [results.rate(case.name, name) for name in ("holdall", "holdall-fsync")]
             figures = [f"{_number(rate)} {case.unit}" for rate in rates]
             ratio = results.ratio(case.name, "holdall-fsync", "holdall")
-            rows.append([case.title.format(size=size_text(results.size)), *figures, _number(ratio)])
+            pairs = zip(synced, ours, strict=False)
+            cpu = middle(one.cpu / other.cpu for one, other in pairs if other.cpu)
+            rows.append([_title(case, results), *figures, _number(ratio), _number(cpu)])
     return rows
+
+
+def _ceilings(results: Results) -> list[list[str]]:
+    rows = [["client, with nginx", "reached", "client's CPU", "nginx's CPU"]]
+    for each in results.ceilings:
+        scale, unit = (1e6, "µs/request") if each.unit == "req" else (1024, "s/GiB")
+        spent = [f"{_number(cpu * scale)} {unit}" for cpu in (each.client_cpu, each.server_cpu)]
+        rows.append([each.client, f"{_number(each.rate)} {each.unit}/s", *spent])
+    return rows
+
+
+def _one_line(text: str, most: int = 200) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[:most] + " …"
+
+
+def _who(results: Results) -> str:
+    lines = []
+    for name in results.subjects():
+        version = results.versions.get(name, "")
+        lines.append(f"- **{name}**{f' ({version})' if version else ''}: {SUBJECTS[name]}.")
+    lines += [f"- {name} was left out: {why}." for name, why in results.left_out.items()]
+    return "\n".join(lines)
 
 
 def _number(figure: float | None) -> str:
     if figure is None:
         return "-"
-    return (
-        f"{figure:,.0f}" if figure >= 100 else f"{figure:.1f}" if figure >= 10 else f"{figure:.2f}"
-    )
+    for least, form in ((100, "{:,.0f}"), (10, "{:.1f}"), (0.1, "{:.2f}")):
+        if figure >= least:
+            return form.format(figure)
+    return f"{figure:.3f}"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Draw a Markdown table whose columns line up as plain text too."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    """Draw a Markdown table whose columns line up as plain text too; nothing without a row."""
+    if len(rows) < 2:
+        return ""
+    widths = [max(3, *(len(row[column]) for row in rows)) for column in range(len(rows[0]))]
 
     def line(cells: Sequence[str], fill: Callable[[str, int], str]) -> str:
         padded = (fill(cell, width) for cell, width in zip(cells, widths, strict=True))
@@ -247,14 +216,3 @@ def size_text(size: int) -> str:
         if size >= bytes_each:
             return f"{size / bytes_each:g} {unit}"
     return f"{size} bytes"
-
-
-def write_json(results: Results, file: Path) -> None:
-    """Write every sample, for a closer look."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    plain = {
-        case: {name: [sample.as_json() for sample in samples] for name, samples in among.items()}
-        for case, among in results.samples.items()
-    }
-    told = {"size": results.size, "rounds": results.rounds, "samples": plain}
-    file.write_text(json.dumps(told, indent=1) + "\n")

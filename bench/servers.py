@@ -4,15 +4,14 @@ It knows processes, ports and configuration files, and not what is asked of a se
 """
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 QUIET_SECONDS = 0.15
+NAIVE_THREADS = 1536
+"""As many as Holdall has by default, so that slow clients alone do not decide."""
 
 NGINX = """
 daemon off;
@@ -29,7 +30,7 @@ worker_processes {cores};
 pid {folder}/nginx.pid;
 error_log {folder}/error.log warn;
 {user}
-events {{ worker_connections 1024; }}
+events {{ worker_connections 4096; }}
 http {{
     access_log off;
     sendfile on;
@@ -88,11 +89,9 @@ class Server:
     def _cpu_seconds(self) -> float:
         spent = 0.0
         for process in self.tree():
-            try:
+            with suppress(psutil.NoSuchProcess):
                 times = process.cpu_times()
-            except psutil.NoSuchProcess:
-                continue
-            spent += times.user + times.system
+                spent += times.user + times.system
         return spent
 
 
@@ -110,22 +109,21 @@ def holdall(folder: Path, settings: Mapping[str, str]) -> Iterator[Server]:
     port = free_port()
     environment = {"AUTH_MODE": "open", **settings}
     with _gunicorn("app:app", ["-c", "gunicorn.conf.py"], port, folder, environment) as server:
-        _await_answer(server, "/api/health")
+        await_answer(server, "/api/health")
         yield server
 
 
 @contextmanager
 def naive(folder: Path, *, small: bool = False) -> Iterator[Server]:
-    """Run the naive blueprint, under Holdall's gunicorn.conf.py or, `small`, with 2x8 threads."""
-    port = free_port()
+    """Run the naive blueprint, with 1536 threads in all or, `small`, with 2x8 of them."""
+    port, cores = free_port(), os.cpu_count() or 1
     (folder / "files").mkdir(parents=True)
-    options = ["-c", "gunicorn.conf.py"]
-    if small:
-        options = ["-c", os.devnull, "-k", "gthread", "-w", "2", "--threads", "8"]
-        options += ["-b", f"127.0.0.1:{port}", "--no-control-socket"]
-    environment = {"AUTH_MODE": "open", "NAIVE_FOLDER": str(folder / "files")}
+    workers, threads = (2, 8) if small else (cores, NAIVE_THREADS // cores)
+    options = ["-c", os.devnull, "-k", "gthread", "-w", str(workers), "--threads", str(threads)]
+    options += ["-b", f"127.0.0.1:{port}", "--no-control-socket"]
+    environment = {"NAIVE_FOLDER": str(folder / "files")}
     with _gunicorn("bench.naive:app", options, port, folder, environment) as server:
-        _await_answer(server, "/files/none")
+        await_answer(server, "/files/none")
         yield server
 
 
@@ -140,14 +138,9 @@ def nginx(folder: Path) -> Iterator[Server]:
     configuration.write_text(text)
     command = ["nginx", "-p", str(folder), "-e", str(folder / "error.log")]
     command += ["-c", str(configuration)]
-    with _running(command, port, folder, dict(os.environ)) as server:
-        _await_answer(server, "/none")
+    with running(command, port, folder, dict(os.environ)) as server:
+        await_answer(server, "/none")
         yield server
-
-
-def has_nginx() -> bool:
-    """Say whether nginx is installed."""
-    return shutil.which("nginx") is not None
 
 
 @contextmanager
@@ -160,14 +153,15 @@ def _gunicorn(
     own = {"DATA_DIR": str(folder), "FLASK_RUN_PORT": str(port), "TMPDIR": str(scratch)}
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     command = [sys.executable, "-m", "gunicorn", *options, app]
-    with _running(command, port, folder, {**inherited, **own, **environment}) as server:
+    with running(command, port, folder, {**inherited, **own, **environment}) as server:
         yield server
 
 
 @contextmanager
-def _running(
-    command: list[str], port: int, folder: Path, environment: Mapping[str, str]
+def running(
+    command: Sequence[str], port: int, folder: Path, environment: Mapping[str, str]
 ) -> Iterator[Server]:
+    """Run `command` as a server; it and all that came of it are gone when the block ends."""
     with open(folder / "output.log", "wb") as output:
         process = subprocess.Popen(
             command,
@@ -194,7 +188,7 @@ def _stop(server: Server) -> None:
     server.process.wait(STOP_SECONDS)
 
 
-def _await_answer(server: Server, path: str) -> None:
+def await_answer(server: Server, path: str) -> None:
     """Return once the server answers `path` with anything; raise ServerFailed if it never does."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and server.process.poll() is None:

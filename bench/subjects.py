@@ -1,7 +1,7 @@
 """How each server is asked for the same acts: upload, download, delete.
 
-A subject is a server with one choice of doors; two subjects may share a server. Only here is
-anything known of a server's URLs.
+A subject is a server with one choice of doors; two subjects may share a server. Only here and in
+`peers` is anything known of a server's URLs.
 """
 
 import json
@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 from bench import tus
@@ -16,7 +17,9 @@ from bench.clients import ClientFailed, Load, Transfer, ask, curl
 from bench.driver import NUMBER
 from bench.servers import Server
 from bench.store import Store
+from bench.wrk import fire
 
+CONNECTIONS = 16
 BOUNDARY = "bench-boundary-7c1f"
 
 
@@ -27,6 +30,8 @@ class Subject(ABC):
     name: str
     server: Server
     scratch: Path
+    range_status: ClassVar[int] = 206
+    """What a range is answered with."""
 
     @abstractmethod
     def put(self, source: Path, name: str) -> Transfer:
@@ -52,13 +57,17 @@ class Subject(ABC):
         """Return how many parts the stored file of that size was put together from."""
         raise ClientFailed(f"{self.name} does not store parts")
 
+    def seed(self, source: Path) -> str:
+        """Store the file, by the own door, and return the path that it is served at."""
+        return self.path(self.put(source, source.name), source.name)
+
     @abstractmethod
     def path(self, uploaded: Transfer, name: str) -> str:
         """Return the path that the upload is now served at."""
 
+    @abstractmethod
     def discard(self, uploaded: Transfer, name: str) -> None:
         """Delete what was uploaded, so that its bytes need never reach the disk."""
-        (self.server.folder / "files" / name).unlink()
 
     @abstractmethod
     def small_upload(self, body: bytes) -> Load:
@@ -68,22 +77,35 @@ class Subject(ABC):
         """Download the whole file; its bytes are thrown away."""
         return curl(self.server.base + path, [], Path("/dev/null"), 200)
 
-    def etag(self, path: str) -> str:
-        """Return the file's ETag as it is sent, quotes and all."""
-        return ask(self.server, "HEAD", path, [200])["etag"]
+    def conditional(self, path: str) -> str:
+        """Return the header that makes a GET of an unchanged file a 304."""
+        told = ask(self.server, "HEAD", path, [200])
+        if "etag" in told:
+            return f"If-None-Match: {told['etag']}"
+        return f"If-Modified-Since: {told['last-modified']}"
 
-    def _send(self, path: str, arguments: list[str]) -> Transfer:
-        return curl(self.server.base + path, arguments, self.scratch / "answer", 201)
+    def read_rate(self, paths: Sequence[str], seconds: int, fields: Sequence[str] = ()) -> float:
+        """GET the paths in turn over CONNECTIONS; return answers in a second."""
+        requests = [get_request(path, *fields) for path in paths]
+        return fire(self.server, Load(requests, [200]), CONNECTIONS, seconds)
+
+    def upload_rate(self, body: bytes, seconds: int, first: int) -> float:
+        """Upload `body` over and over, to files numbered from `first`; return how many a second."""
+        return fire(self.server, self.small_upload(body), CONNECTIONS, seconds, first)
+
+    def send(self, path: str, arguments: list[str], expected: int = 201) -> Transfer:
+        """Upload by curl; its answer has the status `expected`."""
+        return curl(self.server.base + path, arguments, self.scratch / "answer", expected)
 
 
 class Holdall(Subject):
     """Holdall by all its doors."""
 
     def put(self, source: Path, name: str) -> Transfer:
-        return self._send(f"/api/upload/{name}", ["-T", str(source)])
+        return self.send(f"/api/upload/{name}", ["-T", str(source)])
 
     def post(self, source: Path, name: str) -> Transfer:
-        return self._send("/api/upload", _form(source, name))
+        return self.send("/api/upload", form(source, name))
 
     def put_piece(self, piece: tus.Piece) -> Transfer:
         return tus.put(self.server, "/api/upload/piece.bin", piece)
@@ -108,7 +130,7 @@ class Holdall(Subject):
         )
 
     def small_upload(self, body: bytes) -> Load:
-        return _small_form("/api/upload", body)
+        return small_form("/api/upload", body)
 
 
 @dataclass(frozen=True)
@@ -121,61 +143,87 @@ class HoldallOnS3(Holdall):
         return self.store.parts(size)
 
 
-class Naive(Subject):
+class FilesInFolder(Subject):
+    """A server that serves plain files of a folder; `path_of` says under which path."""
+
+    def path_of(self, name: str) -> str:
+        """Return the path of the file `name`."""
+        return f"/{name}"
+
+    def path(self, uploaded: Transfer, name: str) -> str:
+        return self.path_of(name)
+
+    def seed(self, source: Path) -> str:
+        link(source, self.server.folder / "files")
+        return self.path_of(source.name)
+
+    def discard(self, uploaded: Transfer, name: str) -> None:
+        (self.server.folder / "files" / name).unlink()
+
+
+class Naive(FilesInFolder):
     """The naive blueprint by its form, which is all that it has."""
 
     def put(self, source: Path, name: str) -> Transfer:
-        return self._send("/upload", _form(source, name))
+        return self.send("/upload", form(source, name))
 
-    def path(self, uploaded: Transfer, name: str) -> str:
+    def path_of(self, name: str) -> str:
         return f"/files/{name}"
 
     def small_upload(self, body: bytes) -> Load:
-        return _small_form("/upload", body)
+        return small_form("/upload", body)
 
 
 class NaiveRaw(Naive):
     """The naive blueprint with the raw door that a careful tutorial adds."""
 
     def put(self, source: Path, name: str) -> Transfer:
-        return self._send(f"/raw/{name}", ["-T", str(source)])
+        return self.send(f"/raw/{name}", ["-T", str(source)])
 
 
-class Nginx(Subject):
+class Nginx(FilesInFolder):
     """nginx: static files and DAV PUT. It has no forms, so its PUT stands in for them."""
 
     def put(self, source: Path, name: str) -> Transfer:
-        return self._send(f"/{name}", ["-T", str(source)])
-
-    def path(self, uploaded: Transfer, name: str) -> str:
-        return f"/{name}"
+        return self.send(f"/{name}", ["-T", str(source)])
 
     def small_upload(self, body: bytes) -> Load:
-        request = _request("PUT", f"/{NUMBER.decode()}.bin", body, "application/octet-stream")
-        return Load([request], [201, 204], numbered=True)
+        return small_put("/", body)
 
 
-def _form(source: Path, name: str) -> list[str]:
+def link(source: Path, folder: Path) -> None:
+    """Give `folder` the file, shared with all that have it, so that the page cache holds it."""
+    (folder / source.name).hardlink_to(source)
+
+
+def form(source: Path, name: str) -> list[str]:
+    """Return curl's arguments for a form with the file."""
     return ["-F", f"file=@{source};filename={name};type=application/octet-stream"]
 
 
-def _small_form(path: str, body: bytes) -> Load:
+def small_form(path: str, body: bytes) -> Load:
+    """Return numbered uploads of `body` as a form."""
     head = (
         f"--{BOUNDARY}\r\n"
         f'Content-Disposition: form-data; name="file"; filename="{NUMBER.decode()}.bin"\r\n'
         "Content-Type: application/octet-stream\r\n\r\n"
     )
-    form = head.encode() + body + f"\r\n--{BOUNDARY}--\r\n".encode()
-    request = _request("POST", path, form, f"multipart/form-data; boundary={BOUNDARY}")
-    return Load([request], [201], numbered=True)
+    told = head.encode() + body + f"\r\n--{BOUNDARY}--\r\n".encode()
+    fields = [f"Content-Type: multipart/form-data; boundary={BOUNDARY}"]
+    return Load([request("POST", path, told, fields)], [201], numbered=True)
 
 
-def _request(method: str, path: str, body: bytes, content_type: str) -> bytes:
-    head = (
-        f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-        f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+def small_put(folder: str, body: bytes, status: int = 201) -> Load:
+    """Return numbered uploads of `body` as it is, into `folder`, which ends in a slash."""
+    fields = ["Content-Type: application/octet-stream"]
+    asked = request("PUT", f"{folder}{NUMBER.decode()}.bin", body, fields)
+    return Load([asked], [status], numbered=True)
+
+
+def request(method: str, path: str, body: bytes, fields: Sequence[str]) -> bytes:
+    """Return a prebuilt request."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", *fields]
+    return ("\r\n".join([*lines, f"Content-Length: {len(body)}"]) + "\r\n\r\n").encode() + body
 
 
 def get_request(path: str, *headers: str) -> bytes:

@@ -26,7 +26,9 @@ import psutil
 from PIL import Image
 
 from bench import servers
-from bench.clients import has_wrk, wrk
+from bench.clients import Load
+from bench.subjects import get_request
+from bench.wrk import fire, has_wrk
 from services.imaging import types
 from services.thumbnails_pool import Pool
 
@@ -154,12 +156,13 @@ def kept_share(folder: Path, rounds: int, seconds: int) -> float:
     shares = []
     with servers.holdall(folder / "service", {"LOG_LEVEL": "warning"}) as server:
         jpeg = next(folder.glob("0.*")).read_bytes()
-        thumbnail = server.base + put(server.base, "a.jpg", jpeg) + "?w=320"
-        with urlopen(thumbnail) as answer:
+        thumbnail = put(server.base, "a.jpg", jpeg) + "?w=320"
+        with urlopen(server.base + thumbnail) as answer:
             small = answer.read()
-        plain = server.base + put(server.base, "a.webp", small)
+        plain = put(server.base, "a.webp", small)
+        loads = [Load([get_request(path)], [200]) for path in (plain, thumbnail)]
         for _ in range(rounds):
-            rates = [wrk(url, [], 8, seconds) for url in (plain, thumbnail)]
+            rates = [fire(server, load, 8, seconds) for load in loads]
             shares.append(rates[1] / rates[0])
             print(f"{rates[0]:,.0f} files/s, {rates[1]:,.0f} thumbnails/s", file=sys.stderr)
     return statistics.median(shares)

@@ -49,7 +49,8 @@ def sha256(piece: Piece) -> str:
 def upload(server: Server, path: str, pieces: Sequence[Piece], patch: int) -> list[Transfer]:
     """Upload all pieces at the same time, a connection each, in patches of `patch` bytes.
 
-    An answer's body is the file that was made, as JSON. Raises ClientFailed.
+    An answer's body is the file that was made, as JSON, if the server tells of it; `place` is the
+    upload's path. Raises ClientFailed.
     """
     together = Barrier(len(pieces))
 
@@ -77,7 +78,7 @@ def _upload(server: Server, path: str, piece: Piece, patch: int) -> Transfer:
         for offset in range(0, piece.size, patch):
             size = min(patch, piece.size - offset)
             body = _patch(connection, target, offset, source, piece.start + offset, size)
-    return Transfer(time.monotonic() - started, piece.size, body)
+    return Transfer(time.monotonic() - started, piece.size, body, target)
 
 
 @contextmanager

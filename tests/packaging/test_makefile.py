@@ -62,7 +62,8 @@ def test_a_machine_without_a_new_enough_python_is_told_what_to_install(tmp_path:
 
 
 def test_everything_that_is_installed_is_pinned() -> None:
-    for name in ("requirements.txt", "requirements-dev.txt", "requirements.lock"):
+    wanted_by = ("requirements.txt", "requirements-dev.txt", "requirements-bench.txt")
+    for name in (*wanted_by, "requirements.lock"):
         lines = (ROOT / name).read_text().splitlines()
         wanted = [line for line in lines if line and not line.startswith(("#", "-r "))]
         assert wanted
