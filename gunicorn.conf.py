@@ -60,10 +60,10 @@ _raise_file_limit()
 
 bind = _bind(_SETTINGS)
 workers = _SETTINGS.web_concurrency
-worker_class = "worker.Worker"
+worker_class = "worker.front.Worker"
 threads = _threads(_SETTINGS)
-# Clients beyond the threads wait in the poller, where an idle one costs a descriptor only.
-worker_connections = threads + 1024
+# Who waits is held by the worker's loop, and costs a descriptor only.
+worker_connections = threads + 8192
 backlog = 2048
 
 # gthread's heartbeat is its event loop's, so this is no limit on a request.

@@ -6,12 +6,14 @@ Every record goes to stderr once, as JSON or as text; what a record has beside i
 
 import json
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from config.settings import Settings
 
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_ENCODER = json.JSONEncoder(default=str)
 _TALKATIVE = ("alembic", "boto3", "botocore", "flask_cors", "s3transfer", "urllib3")
 
 
@@ -33,6 +35,31 @@ class TextFormatter(logging.Formatter):
         return super().formatMessage(record) + "".join(extra)
 
 
+class JsonFormatter(logging.Formatter):
+    """Lines for machines: an object each, first what every record has, then what it carries.
+
+    A record that there are very many of may write its own line: `as_json`.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        as_json: Callable[[], str] | None = getattr(record, "as_json", None)
+        if as_json is not None:
+            return as_json()
+        line = {
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "process": record.process,
+        }
+        line.update((name, value) for name, value in vars(record).items() if name not in _PLAIN)
+        if record.exc_info:
+            line["exc_info"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            line["stack_info"] = self.formatStack(record.stack_info)
+        line["time"] = datetime.fromtimestamp(record.created, UTC).isoformat()
+        return _ENCODER.encode(line)
+
+
 def _quoted(value: object) -> str:
     """Show `value` on one line: a client chooses some of them, and must not end a line."""
     text = str(value)
@@ -52,12 +79,7 @@ def logging_config(settings: Settings) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {
             "text": {"()": "config.logs.TextFormatter"},
-            "json": {
-                "()": "pythonjsonlogger.json.JsonFormatter",
-                "fmt": "%(levelname)s %(name)s %(message)s %(process)d",
-                "rename_fields": {"levelname": "level", "name": "logger"},
-                "timestamp": "time",
-            },
+            "json": {"()": "config.logs.JsonFormatter"},
         },
         "handlers": {
             "stderr": {"class": "logging.StreamHandler", "formatter": settings.log_format}

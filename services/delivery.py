@@ -17,10 +17,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from email.utils import format_datetime
 from enum import Enum, auto
+from functools import lru_cache
 from typing import Final
 
-from werkzeug.http import http_date
 
 from services.conditions import precondition, range_applies
 from services.cors import CorsPolicy, Header
@@ -295,7 +296,7 @@ def _representation_headers(
 ) -> Headers:
     """Describe the whole file, whichever part of it is sent."""
     described = (
-        ("Last-Modified", http_date(modified)),
+        ("Last-Modified", _http_date(modified)),
         ("Accept-Ranges", "bytes"),
         (
             "Content-Disposition",
@@ -306,6 +307,12 @@ def _representation_headers(
         return described
     digest = base64.b64encode(bytes.fromhex(file.sha256)).decode("ascii")
     return (*described, ("Repr-Digest", f"sha-256=:{digest}:"))
+
+
+@lru_cache(1024)
+def _http_date(moment: datetime) -> str:
+    """Write a moment as HTTP does (RFC 9110 §5.6.7)."""
+    return format_datetime(moment, usegmt=True)
 
 
 def _wants_digest(preferences: str) -> bool:

@@ -6,6 +6,7 @@ a script.
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
@@ -52,6 +53,7 @@ _NOT_PLAIN: Final = re.compile(r'[^\x20-\x7e]|["%]')
 """What the quoted form spells differently from one browser to the next (RFC 6266, appendix D)."""
 
 
+@lru_cache(1024)
 def content_disposition(filename: str, content_type: str, *, download: bool) -> str:
     """Return the Content-Disposition of a file; `download` forces `attachment`.
 

@@ -1,7 +1,7 @@
 """A file as delivery needs it: the few columns of one indexed query, and no ORM object."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +28,7 @@ class StoredFile:
     cache_max_age: int
     delivery: str
     expires_at: datetime | None = None
+
+    def is_there(self) -> bool:
+        """Say whether the file has not ended."""
+        return self.expires_at is None or self.expires_at > datetime.now(UTC)

@@ -132,14 +132,18 @@ class Thumbnails:
         or read it. Raises ObjectNotFound when the file's bytes are not there, ImageRefused,
         ThumbnailsBusy and StorageUnavailable.
         """
-        storage = self._storages[file.backend]
         try:
-            if not opens:
-                return Ready(storage.stat(variant.key).size, storage, is_kept=True)
-            body = storage.open(variant.key)
-            return Ready(body.size, Opened(body, storage), is_kept=True)
+            return self.kept(file, variant, opens=opens)
         except ObjectNotFound:
             return self._made_once(file, variant)
+
+    def kept(self, file: StoredFile, variant: Variant, *, opens: bool = False) -> Ready:
+        """Return the thumbnail as `ready` does, but make none. Raises ObjectNotFound."""
+        storage = self._storages[file.backend]
+        if not opens:
+            return Ready(storage.stat(variant.key).size, storage, is_kept=True)
+        body = storage.open(variant.key)
+        return Ready(body.size, Opened(body, storage), is_kept=True)
 
     def close(self) -> None:
         """End the processes."""

@@ -25,6 +25,8 @@ OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 FOLDER_MODE: Final = 0o750  # a front server in the same group may read what it is told to send
 _FILE_MODE: Final = 0o640
+# O_NONBLOCK: opening a pipe that someone put in a file's place must not wait for its other end.
+OPEN_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FOREIGN: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR})
 
@@ -87,6 +89,15 @@ class Folders:
         shard, name = validated(key).split("/")
         with self._opened(shard, make) as folder:
             yield folder, name
+
+    def open_to_read(self, key: str) -> int:
+        """Open the file at `key`. Raises OSError."""
+        shard, name = validated(key).split("/")
+        folder = self.open_shard(shard)
+        try:
+            return os.open(name, OPEN_FILE, dir_fd=folder)
+        finally:
+            os.close(folder)
 
     @contextmanager
     def unfinished(self, key: str, *, make: bool = False) -> Iterator[tuple[int, str]]:

@@ -58,8 +58,8 @@ class LocalStorage(LocalMultipart, LocalResumable, LocalSweep):
         return LocalWriter.begin(self._folders, key)
 
     def open(self, key: str, start: int = 0, stop: int | None = None) -> LocalBody:
-        with self._folders.place(key) as (folder, name):
-            return LocalBody.open(key, folder, name, start, stop)
+        with finding:
+            return LocalBody.of(key, self._folders.open_to_read(key), start, stop)
 
     def filed_at(self, key: str) -> str:
         return validated(key)

@@ -16,11 +16,9 @@ from typing import Final, Self
 from storage.base import CHUNK_SIZE, ObjectInfo
 from storage.errors import StorageError, StorageUnavailable
 from storage.files import FileWriter, describe
-from storage.folders import Folders, changing
+from storage.folders import OPEN_FILE, Folders, changing
 from storage.keys import validated
 
-# O_NONBLOCK: opening a pipe that someone put in a file's place must not wait for its other end.
-_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _NO_RANGE_COPY: Final = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EXDEV})
 
 
@@ -104,10 +102,14 @@ class LocalBody:
         cls, key: str, folder: int, name: str, start: int = 0, stop: int | None = None
     ) -> Self:
         """Open a range of the file `name`. Raises OSError."""
-        if start < 0 or (stop is not None and stop < start):
-            raise ValueError("a range begins at 0 or later and ends no earlier than it begins")
-        fd = os.open(name, _READ, dir_fd=folder)
+        return cls.of(key, os.open(name, OPEN_FILE, dir_fd=folder), start, stop)
+
+    @classmethod
+    def of(cls, key: str, fd: int, start: int = 0, stop: int | None = None) -> Self:
+        """Take over an open file, and have a range of it read. Raises OSError."""
         try:
+            if start < 0 or (stop is not None and stop < start):
+                raise ValueError("a range begins at 0 or later and ends no earlier than it begins")
             info = describe(key, os.fstat(fd))
             window = range(info.size)[start:stop]
             if window.start:

@@ -17,12 +17,11 @@ from typing import Final
 
 from storage.base import Leftover
 from storage.errors import ObjectNotFound
-from storage.folders import Folders, changing, list_names
+from storage.folders import OPEN_FILE, Folders, changing, list_names
 from storage.keys import is_valid
 
 _TEMPORARY: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 # O_NONBLOCK: opening a pipe that someone put in a file's place must not wait for its other end.
-_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class LocalSweep:
@@ -58,7 +57,7 @@ def _left(folder: int, name: str, older_than: datetime, *, remove: bool) -> Iter
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if not _is_old(found, older_than):
             return
-        fd = os.open(name, _READ, dir_fd=folder)
+        fd = os.open(name, OPEN_FILE, dir_fd=folder)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Again with the lock: it may have been written, or replaced, since it was looked at.

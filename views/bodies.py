@@ -5,6 +5,7 @@ that a missing object or a store that is down is still an error of its own; what
 raises, and the server breaks the connection: a body never ends short in silence.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO, Protocol
 
@@ -110,6 +111,23 @@ def open_range(storage: Source, key: str, size: int, piece: ByteRange) -> Body:
         body.close()
         raise IntegrityError(f"The object has {body.info.size} bytes where its row says {size}")
     return body
+
+
+def read_at_once(body: Body) -> bytes | None:
+    """Return all bytes of a plain file's range, or None where the disk would have to be waited for.
+
+    Where the filesystem cannot tell (preadv2(2), RWF_NOWAIT), they are read all the same.
+    """
+    if body.file is None:
+        return None
+    fd, content = body.file.fileno(), bytearray(body.size)
+    try:
+        received = os.preadv(fd, [content], body.file.tell(), os.RWF_NOWAIT)
+    except BlockingIOError:
+        return None
+    except OSError:
+        received = os.preadv(fd, [content], body.file.tell())
+    return bytes(content) if received == body.size else None
 
 
 def attach(plan: Plan, storage: Source, key: str, size: int, wrap: Wrap | None) -> Iterable[bytes]:

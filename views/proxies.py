@@ -21,41 +21,62 @@ def announced(environ: Mapping[str, Any]) -> frozenset[str]:
     return names
 
 
-class TrustedProxies:
-    """Replace the peer's address, scheme and host by the client's, where proxies tell them.
+class Trust:
+    """What is told of a client by proxies in `networks`; others are not believed."""
 
-    `X-Forwarded-For` is read from the right, past every trusted proxy: what stands further left
-    was written by someone who is not trusted.
-    """
-
-    def __init__(self, application: Application, networks: Sequence[Network]) -> None:
-        self._application = application
+    def __init__(self, networks: Sequence[Network]) -> None:
         self._networks = networks
 
+    def __contains__(self, peer: str) -> bool:
+        address = _address(peer) if self._networks else None
+        return address is not None and any(address in network for network in self._networks)
+
+    def told(self, peer: str, headers: Mapping[str, str]) -> tuple[str, frozenset[str]]:
+        """Return the client's address and what `announced` says, for headers in lower case."""
+        if peer not in self:
+            return peer, frozenset()
+        named = frozenset(headers.get("x-holdall-accel", "").split())
+        return self.client(peer, headers.get("x-forwarded-for", "")), named
+
+    def client(self, peer: str, forwarded_for: str) -> str:
+        """Return the address of the client behind a trusted peer.
+
+        `X-Forwarded-For` is read from the right, past every trusted proxy: what stands further left
+        was written by someone who is not trusted.
+        """
+        for hop in reversed(forwarded_for.split(",")):
+            if not (hop := hop.strip()):
+                continue
+            address = _address(hop)
+            if address is None:
+                break
+            peer = str(address)
+            if hop not in self:
+                break
+        return peer
+
+
+class TrustedProxies:
+    """Replace the peer's address, scheme and host by the client's, where proxies tell them."""
+
+    def __init__(self, application: Application, trust: Trust) -> None:
+        self._application = application
+        self._trust = trust
+
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if self._trusts(environ.get("REMOTE_ADDR", "")):
+        if environ.get("REMOTE_ADDR", "") in self._trust:
             self._believe(environ)
         return self._application(environ, start_response)
 
     def _believe(self, environ: dict[str, Any]) -> None:
         environ[_ANNOUNCED] = frozenset(environ.get("HTTP_X_HOLDALL_ACCEL", "").split())
-        hops = [hop.strip() for hop in environ.get("HTTP_X_FORWARDED_FOR", "").split(",")]
-        for hop in filter(None, reversed(hops)):
-            address = _address(hop)
-            if address is None:
-                break
-            environ["REMOTE_ADDR"] = str(address)
-            if not self._trusts(hop):
-                break
+        forwarded_for = environ.get("HTTP_X_FORWARDED_FOR", "")
+        environ["REMOTE_ADDR"] = self._trust.client(environ["REMOTE_ADDR"], forwarded_for)
         scheme = _last(environ.get("HTTP_X_FORWARDED_PROTO", ""))
         if scheme in ("http", "https"):
             environ["wsgi.url_scheme"] = scheme
         if host := _last(environ.get("HTTP_X_FORWARDED_HOST", "")):
             environ["HTTP_HOST"] = host
-
-    def _trusts(self, peer: str) -> bool:
-        address = _address(peer)
-        return address is not None and any(address in network for network in self._networks)
 
 
 def _address(text: str) -> Address | None:

@@ -49,11 +49,14 @@ def planned(
     size: Wanted,
     access: Access,
     announced: Set[str],
+    *,
+    makes: bool = True,
 ) -> Planned:
-    """Plan the answer with a thumbnail of a file that the caller may read; it is made if need be.
+    """Plan the answer with a thumbnail of a file that the caller may read.
 
-    A condition that can be judged by the ETag alone is judged before that. Raises NotAnImage,
-    ObjectNotFound, and what making it raises.
+    One that is not kept is made, unless not `makes`: that is an ObjectNotFound then. A condition
+    that can be judged by the ETag alone is judged before that. Raises NotAnImage, ObjectNotFound,
+    and what making it raises.
     """
     variant = variant_of(file, size, asked.headers.get("accept", ""))
     shown = variant.shown(file, 0)
@@ -70,7 +73,8 @@ def planned(
     # What another server says would leave out that it hangs on Accept.
     way = None if size.is_negotiated else services.ways.of(shown, announced)
     whole = asked.method == "GET" and "range" not in asked.headers and way is None
-    ready = services.thumbnails.ready(file, variant, opens=whole)
+    find = services.thumbnails.ready if makes else services.thumbnails.kept
+    ready = find(file, variant, opens=whole)
     try:
         shown = replace(shown, size=ready.size)
         way = way if ready.is_kept else None

@@ -22,8 +22,10 @@ from typing import Any, Final
 from gunicorn import util
 from gunicorn.workers.gthread import ThreadWorker
 
+from worker.heads import PREFIXES
+
 HEAD_WITHIN: Final = 20
-"""Seconds that a client may pause while it sends a request's head."""
+"""Seconds that a client may take to send a head, or pause in it once a thread reads it."""
 
 READ_WITHIN: Final = 120
 """Seconds that a client may take without reading any of its answer."""
@@ -43,14 +45,16 @@ STAY_MS: Final = 2
 MOST_IN_A_ROW: Final = 100
 """Requests of one connection that a thread answers before others have their turn."""
 
+_LONGEST: Final = max(map(len, PREFIXES))
 _TIMEVAL: Final = struct.Struct("@ll")
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]
+class ThreadedWorker(ThreadWorker):  # type: ignore[misc]
     """A threaded worker. The application may have the connection closed, and ask how near the end
     of the worker is.
     """
 
+    application: Any
     _told: float | None = None
 
     def load_wsgi(self) -> None:
@@ -62,7 +66,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.log.exception("the worker did not start and is started again")
             time.sleep(AGAIN_AFTER)
             sys.exit(1)
-        application: Any = self.wsgi
+        self.application = application = self.wsgi
 
         def wsgi(environ: dict[str, Any], start_response: Any) -> Any:
             environ["holdall.close_connection"] = start_response.__self__.force_close
@@ -126,13 +130,19 @@ def comes_soon(conn: Any) -> bool:
     """Say whether a kept-alive client sends its next request, or leaves, within a moment.
 
     Staying for it in the request's thread saves the way through the thread that accepts for all:
-    two wake-ups and a hand-over, which cost more than a small answer itself.
+    two wake-ups and a hand-over, which cost more than a small answer itself. A request that may be
+    answered without a thread is not stayed for.
     """
-    if conn.parser.unreader.buf.getvalue():
-        return True
+    if early := conn.parser.unreader.buf.getvalue():
+        return not early.startswith(PREFIXES)
     waiting = select.poll()
     waiting.register(conn.sock, select.POLLIN)
-    return bool(waiting.poll(STAY_MS))
+    if not waiting.poll(STAY_MS):
+        return False
+    try:
+        return not conn.sock.recv(_LONGEST, socket.MSG_PEEK).startswith(PREFIXES)
+    except OSError:
+        return True
 
 
 def write_error(connection: socket.socket, status: int, reason: str, message: str) -> None:

@@ -7,10 +7,10 @@ import pytest
 from flask.testing import FlaskClient
 
 import views.delivery
-import views.front
+import views.public
 from app import Holdall
 from storage.errors import ObjectNotFound, StorageUnavailable
-from tests.conftest import MakeApp, parts, s3_variables
+from tests.conftest import Client, MakeApp, parts, s3_variables
 from tests.http.test_files import put
 from tests.http.test_redirect import deliver
 
@@ -47,6 +47,44 @@ def test_both_ways_answer_alike(app_with: MakeApp, method: str, headers: dict[st
         assert front == framework
 
 
+def test_the_loop_answers_for_public_files_and_no_others(
+    app_with: MakeApp, request: pytest.FixtureRequest
+) -> None:
+    client = app_with().test_client()
+    assert isinstance(client, Client)
+    url = put(client, "a.txt", b"some text of a file")["url"]
+    for headers in REQUESTS:
+        client.get(url, headers=headers)
+    # All but what is in several pieces.
+    assert client.answered_at_once == len(REQUESTS) - 1
+    client.get(f"{url}?download=1")
+    client.get(f"{url}x".replace("/uploads/", "/uploads/x"))
+    assert client.answered_at_once == len(REQUESTS) - 1
+    client.delete(url.replace("/uploads/", "/api/files/").rpartition("/")[0])
+    assert client.get(url).status_code == 404
+    assert client.answered_at_once == len(REQUESTS) - 1
+    far = app_with(**s3_variables(request)).test_client()
+    assert isinstance(far, Client)
+    url = put(far, "a.txt", b"some text of a file")["url"]
+    etag = far.get(url).headers["ETag"]
+    assert far.answered_at_once == 0
+    assert far.get(url, headers={"If-None-Match": etag}).status_code == 304
+    assert far.answered_at_once == 1
+
+
+def test_what_is_kept_of_an_answer_follows_the_row(app_with: MakeApp) -> None:
+    client = app_with().test_client()
+    file = put(client, "a.txt", b"some text of a file")
+    for name in ("a.txt", "b.txt", "a.txt"):
+        changed = client.patch(f"/api/files/{file['id']}", json={"filename": name})
+        for _ in range(3):
+            first = client.get(changed.json["url"] if changed.json else "")
+            assert name in first.headers["Content-Disposition"]
+            assert client.get(file["url"]).headers["ETag"] == first.headers["ETag"]
+    assert isinstance(client, Client)
+    assert client.answered_at_once == 18
+
+
 @pytest.mark.parametrize("name", ["/", "//", "//a.txt", "/%0A", "/a%0Ab", "/a//b", "/%00", "/a/"])
 def test_both_ways_find_the_same_urls(app_with: MakeApp, name: str) -> None:
     client = app_with().test_client()
@@ -77,7 +115,7 @@ def test_both_ways_hand_off_alike(
     deliver(app, delivery)
     client = app.test_client()
     file = put(client, "größe.txt", b"some text of a file")
-    for module in (views.front, views.delivery):
+    for module in (views.public, views.delivery):
         monkeypatch.setattr(module, "datetime", Stopped)
     seen = set()
     for headers in REQUESTS:

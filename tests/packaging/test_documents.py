@@ -88,7 +88,7 @@ def test_every_command_is_in_the_table(application: Flask) -> None:
 
 def test_every_top_level_name_is_explained() -> None:
     screen = README.partition("\n## Where everything is\n")[2]
-    for name in ("app.py", "routes.py", "models.py", "gunicorn.conf.py", "worker.py"):
+    for name in ("app.py", "routes.py", "models.py", "gunicorn.conf.py"):
         assert name in screen
     for folder in ROOT.iterdir():
         if (folder / "__init__.py").exists() or any(folder.glob("[a-z]*.py")):

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "models": {"models"},
     "storage": {"storage"},
     "config": {"config"},
-    "worker": set(),
+    "worker": {"worker"},
 }
 WEB = ("flask", "flask_sqlalchemy", "flask_cors", "flask_migrate", "flask_openapi3", "werkzeug")
 MUST_NOT_IMPORT = {

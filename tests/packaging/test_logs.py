@@ -6,11 +6,13 @@ import logging
 import logging.config
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import pytest
 
 from config import load_settings
-from config.logs import logging_config
+from config.logs import JsonFormatter, TextFormatter, logging_config
+from views.observing import RequestLine
 
 
 @contextmanager
@@ -49,6 +51,20 @@ def test_no_client_can_end_a_line_of_text(monkeypatch: pytest.MonkeyPatch) -> No
         logging.getLogger("holdall.request").info("request", extra={"path": "/a\nb", "status": 200})
     (line,) = written.getvalue().splitlines()
     assert line.endswith(' INFO holdall.request request path="/a\\nb" status=200')
+
+
+@pytest.mark.parametrize("length", (None, 4096))
+def test_a_request_writes_its_line_as_any_record_would(length: int | None) -> None:
+    told = ("an-id", 'GE"T', "/\u00e9\n\u2028\\", 200, length, 1.25, "::1")
+    line = RequestLine(logging.INFO, *told)
+    plain = logging.makeLogRecord(vars(line))
+    formatted = JsonFormatter().format(line)
+    assert json.loads(formatted) == json.loads(JsonFormatter().format(plain))
+    assert formatted == JsonFormatter().format(plain)
+    assert "\n" not in formatted
+    text = TextFormatter().format(line)
+    assert text.startswith(datetime.fromtimestamp(line.created, UTC).isoformat()[:19])
+    assert "status=200" in text and "\n" not in text
 
 
 @pytest.mark.parametrize("library", ("botocore.auth", "urllib3.connectionpool", "boto3.resources"))
