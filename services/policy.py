@@ -82,9 +82,10 @@ class Policies:
 
         Raises CollectionNotFound.
         """
-        known = self._known.get(name)
-        if known is None or known[1] < time.monotonic():
-            known = self._known[name] = (self._read(name), time.monotonic() + KNOWN_FOR)
+        known, moment = self._known.get(name), time.monotonic()
+        if known is None or known[1] < moment:
+            # Counted from before the read: one that has to wait brings nothing younger.
+            known = self._known[name] = (self._read(name), moment + KNOWN_FOR)
         return known[0]
 
     def look_again(self, name: str) -> Policy:

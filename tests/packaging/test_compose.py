@@ -1,6 +1,8 @@
 """docker-compose.yml, .env.example and the Dockerfile, read as the tools read them."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,13 @@ ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = ("holdall", "holdall-2")
+PUBLISHED = (*OURS, "nginx")
+KEEPS_NOTHING = ("store-s3", "nginx")
 SETTINGS = {variable.name for variable in documented_variables()}
 FIXED_BY_THE_IMAGE = {"DATA_DIR", "HOST", "FLASK_RUN_PORT"}
 OF_OTHER_IMAGES = {
     "seaweedfs": {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
+    "store-s3": {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
     "minio": {"MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD"},
     "postgres": {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"},
 }
@@ -82,19 +87,57 @@ def test_ports_are_published_on_loopback_only(name: str) -> None:
     ports = SERVICES[name].get("ports", [])
     assert all(str(port).startswith("127.0.0.1:") for port in ports)
     assert SERVICES[name].get("network_mode") is None
-    assert bool(ports) == (name in OURS)
+    assert bool(ports) == (name in PUBLISHED)
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_service_comes_back_keeps_its_data_and_is_pinned(name: str) -> None:
     service = SERVICES[name]
     assert service["restart"] == "unless-stopped"
-    volumes = [volume.split(":")[0] for volume in service["volumes"]]
-    assert volumes
-    assert set(volumes) <= set(COMPOSE["volumes"])
+    volumes = [volume.split(":")[0] for volume in service.get("volumes", ())]
+    assert bool(set(volumes) & set(COMPOSE["volumes"])) == (name not in KEEPS_NOTHING)
+    assert all(volume in COMPOSE["volumes"] or (ROOT / volume).exists() for volume in volumes)
     if name not in OURS:
         assert service["healthcheck"]["test"]
         assert re.search(r":[^:/]*\d", service["image"])
+
+
+def test_nginx_gets_the_addresses_of_the_services_put_into_the_sample(tmp_path: Path) -> None:
+    script = SERVICES["nginx"]["entrypoint"][-1]
+    editing = script[: script.index("exec nginx")]
+    for there, here in (("/sample", ROOT / "deploy"), ("/etc/nginx", tmp_path)):
+        editing = editing.replace(f"{there}/nginx.conf", f"{here}/nginx.conf")
+    subprocess.run(["sh", "-ec", editing], check=True, timeout=20)
+    text = (tmp_path / "nginx.conf").read_text()
+    for put_in in re.findall(r"-e 's/.+;?/([^/]+)/'", script):
+        assert put_in in text
+    for name, port in re.findall(r"(?:server|Host) ([a-z0-9-]+):([0-9]+)(?: resolve)?;", text):
+        assert name in SERVICES and port in ("5000", "8333")
+    assert "www-data" not in text and ":9000" not in text
+    written = text.replace("user nginx;", "").replace("/run/nginx", f"{tmp_path}/nginx")
+    local = re.sub(r"server [a-z0-9-]+:([0-9]+) resolve;", r"server 127.0.0.1:\1;", written)
+    (tmp_path / "nginx.conf").write_text(local.replace("/var/log/nginx", str(tmp_path)))
+    words = ["/usr/sbin/nginx", "-t", "-e", f"{tmp_path}/error.log", "-c", f"{tmp_path}/nginx.conf"]
+    checked = subprocess.run(words, capture_output=True, text=True, timeout=20)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_each_object_of_many_hosts_is_on_two_volume_servers() -> None:
+    volumes = [name for name in SERVICES if name.startswith("store-volume-")]
+    assert len(volumes) >= 2
+    assert len({volume for name in volumes for volume in SERVICES[name]["volumes"]}) == len(volumes)
+    assert "-defaultReplication=001" in SERVICES["store-master"]["entrypoint"]
+    assert "-telemetry=false" in SERVICES["store-master"]["entrypoint"]
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if name.startswith("store-")])
+def test_seaweedfs_knows_the_options_that_it_is_given(name: str) -> None:
+    words = " ".join(SERVICES[name]["entrypoint"]).partition("weed ")[2].split()
+    weed = str(Path(sys.executable).with_name("weed"))
+    told = subprocess.run([weed, words[0], "-h"], capture_output=True, text=True, timeout=20)
+    known = set(re.findall(r"^  -([\w.]+)", told.stdout + told.stderr, re.MULTILINE))
+    assert known
+    assert {word.partition("=")[0][1:] for word in words if word.startswith("-")} <= known
 
 
 def test_the_example_names_every_setting_and_nothing_else() -> None:
@@ -113,7 +156,7 @@ def test_the_example_becomes_valid_settings_once_its_secrets_are_filled_in() -> 
     assert settings.backends["s3"].url.startswith("s3://")
 
 
-@pytest.mark.parametrize("server", ("seaweedfs:8333", "minio:9000"))
+@pytest.mark.parametrize("server", ("seaweedfs:8333", "minio:9000", "store-s3:8333"))
 def test_the_switch_to_s3_is_two_lines_of_the_example(server: str) -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
     assert "#STORAGE_BACKEND=s3" in lines

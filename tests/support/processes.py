@@ -5,6 +5,7 @@ Knows processes and ports only, not what a server does.
 
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -13,11 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 _LAUNCHER = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, int(sys.argv[2]))
 if os.getppid() != int(sys.argv[1]):
     sys.exit(1)
-os.execv(sys.argv[2], sys.argv[2:])
+os.execv(sys.argv[3], sys.argv[3:])
 """
 
 
@@ -53,15 +54,21 @@ class Child:
     """A running program that the kernel kills when the thread that started it is gone.
 
     Start it from a thread that lasts, which a fixture's is. `stop` may be called more than once.
+    `bereaved` is the signal it then gets; SIGTERM for one whose own children outlive its kill.
     """
 
     def __init__(
-        self, command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        bereaved: signal.Signals = signal.SIGKILL,
     ) -> None:
         self._log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-ISc", _LAUNCHER, str(os.getpid()), *command],
+                [sys.executable, "-ISc", _LAUNCHER, str(os.getpid()), str(int(bereaved)), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -202,8 +202,10 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[PostgresServer]:
-    """Run a PostgreSQL with its data in `folder/data`; what it wrote last may not survive a crash.
+def postgres(folder: Path, *, durable: bool = False) -> Iterator[PostgresServer]:
+    """Run a PostgreSQL with its data in `folder/data`.
+
+    What it wrote last may not survive a crash of the machine, unless it is to be `durable`.
 
     A keeper process owns it and stops it when our end of the pipe closes, whatever closed it.
     """
@@ -213,6 +215,7 @@ def postgres(folder: Path) -> Iterator[PostgresServer]:
             "-Wignore",
             str(Path(__file__).with_name("postgres_keeper.py")),
             str(folder / "data"),
+            *(["durable"] if durable else []),
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
