@@ -20,6 +20,7 @@ from views import metrics
 
 log = logging.getLogger("holdall.request")
 
+_NOT_FOUND_OUT: Final = vars(logging.makeLogRecord({}))
 _GIVEN_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _QUIET: Final = frozenset({"/api/health", "/api/ready", "/metrics"})
 
@@ -66,11 +67,6 @@ class RequestLine(logging.LogRecord):
     There is one for each, so it finds out nothing that is not in the line, and writes it itself.
     """
 
-    pathname = filename = module = funcName = threadName = processName = taskName = ""
-    lineno = thread = 0
-    msecs = relativeCreated = 0.0
-    exc_info = exc_text = stack_info = None
-
     def __init__(
         self,
         level: int,
@@ -82,6 +78,7 @@ class RequestLine(logging.LogRecord):
         ms: float,
         client: str,
     ) -> None:
+        vars(self).update(_NOT_FOUND_OUT)
         self.name, self.msg, self.args = log.name, "request", ()
         self.levelno, self.levelname = level, logging.getLevelName(level)
         self.created, self.process = time.time(), os.getpid()
