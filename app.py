@@ -57,6 +57,7 @@ from services.publishing import Publishing
 from services.quotas import Quotas
 from services.renaming import Renaming
 from services.resumable import Uploads
+from services.rows_at_once import RowsAtOnce
 from services.sessions import Sessions
 from services.thumbnails import Thumbnails
 from services.thumbnails_media import Media
@@ -70,13 +71,26 @@ from storage.aio import AsyncStorage
 from storage.base import Storage
 from storage.errors import StorageError, StorageFull
 from storage.folders import sync_names
-from views import body, direct, errors, metrics, observing, schemas, sites, tus
+from views import (
+    body,
+    cookies,
+    direct,
+    errors,
+    metrics,
+    observing,
+    parameters,
+    schemas,
+    sites,
+    tus,
+)
+from views.at_once import AtOnce, Ready
 from views.current import EXTENSION, Services
 from views.direct_link import LinkInPath
 from views.documentation import SECURITY
 from views.front import DeliveryFront
 from views.json_body import StrictRequest
-from views.proxies import TrustedProxies
+from views.proxies import Trust, TrustedProxies
+from views.upload_front import UploadFront
 
 log = logging.getLogger("holdall.start")
 
@@ -99,6 +113,8 @@ class Holdall(OpenAPI):
     """A Flask application whose asynchronous views share one event loop a process."""
 
     request_class = StrictRequest
+    at_once: Callable[..., Ready | None]
+    """Answer a request without a wait, or say by None that it takes one (`views.at_once`)."""
 
     def __init__(self, loop: EventLoop) -> None:
         super().__init__("app", **_API)
@@ -120,6 +136,25 @@ class Holdall(OpenAPI):
             return self._loop.run(func(*args, **kwargs))
 
         return run
+
+    @staticmethod
+    def create_view_func(
+        func: Callable[..., Any],
+        header: Any,
+        cookie: Any,
+        path: Any,
+        query: Any,
+        form: Any,
+        body: Any,
+        raw: Any,
+        *options: Any,
+        **more: Any,
+    ) -> Callable[..., Any]:
+        """Return a view behind the validation of what a request gives it."""
+        given = (header, cookie, path, query, form, body, raw)
+        whole: Callable[..., Any] = OpenAPI.create_view_func(func, *given, *options, **more)
+        is_plain = not (header or cookie or form or body or raw)
+        return parameters.without_query(func, whole, path, query) if is_plain else whole
 
     def begin_background_work(self) -> None:
         """Begin what goes on beside requests; a server calls it in each worker, after the fork."""
@@ -143,6 +178,7 @@ def create_app(settings: Settings | None = None) -> Holdall:
     app.config["SECRET_KEY"], app.config["SECRET_KEY_FALLBACKS"] = secrets[0], secrets[1:]
     app.url_map.merge_slashes = False  # a redirect would go to whatever host the request names
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.session_interface = cookies.NoSessions()
     database = _open_database(app, settings)
     storages = open_storages(settings)
     app.extensions[EXTENSION] = _services(settings, secrets, database, storages, app._loop)
@@ -161,10 +197,13 @@ def create_app(settings: Settings | None = None) -> Holdall:
     app.cli.add_command(keys_group)
     app.cli.add_command(migrate_storage)
     _allow_origins(app, settings)
+    app.wsgi_app = UploadFront(app.wsgi_app, app.extensions[EXTENSION])  # type: ignore[method-assign]
     app.wsgi_app = LinkInPath(app.wsgi_app)  # type: ignore[method-assign]
-    app.wsgi_app = DeliveryFront(app.wsgi_app, app.extensions[EXTENSION])  # type: ignore[method-assign]
-    if settings.trusted_proxies:
-        app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
+    trust = Trust(settings.trusted_proxies)
+    services: Services = app.extensions[EXTENSION]
+    app.at_once = AtOnce(services, trust).answer
+    front = DeliveryFront(app.wsgi_app, services)
+    app.wsgi_app = TrustedProxies(front, trust)  # type: ignore[method-assign]
     return app
 
 
@@ -301,6 +340,7 @@ def _services(
         ingest=ingest,
         publishing=publishing,
         files=files,
+        rows_at_once=RowsAtOnce(database),
         uploads=uploads,
         direct=direct,
         receipt=Receipt(rows, locks, storages),

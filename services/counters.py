@@ -5,7 +5,6 @@ What is in the trash is counted twice: among all files, as its bytes are still t
 
 from collections import defaultdict
 from collections.abc import Iterable
-from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import Insert, bindparam, func, select
@@ -13,6 +12,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from models import Base, Counter
+from services.database import Writing
+from services.statements import Prepared
 
 Change = tuple[str, str | None, int]
 """A file: its collection, its owner, and its size in bytes."""
@@ -21,7 +22,7 @@ _SUMS: Final = ("files", "bytes", "trashed_files", "trashed_bytes")
 
 
 def count(
-    session: Session, files: Iterable[Change] = (), *, sign: int, trashed: Iterable[Change] = ()
+    session: Writing, files: Iterable[Change] = (), *, sign: int, trashed: Iterable[Change] = ()
 ) -> None:
     """Add (`sign` 1) or take away (-1) `files`, and those in the trash, which are told apart.
 
@@ -33,15 +34,16 @@ def count(
             entry = sums[collection, owner or ""]
             entry[first] += sign
             entry[first + 1] += sign * size
-    upsert = _upsert(session.get_bind().dialect.name)
-    for (collection, owner_or_none), entry in sorted(sums.items()):
-        new = dict(zip(_SUMS, entry, strict=True))
-        session.execute(upsert, {"collection": collection, "owner": owner_or_none, **new})
+    rows = [
+        {"collection": collection, "owner": owner, **dict(zip(_SUMS, entry, strict=True))}
+        for (collection, owner), entry in sorted(sums.items())
+    ]
+    if rows:
+        _ADD.run(session, rows)
 
 
-@cache
 def _upsert(dialect: str) -> Insert:
-    """Return the statement that adds to a counter or begins one; made once, as it is costly."""
+    """Return the statement that adds to a counter or begins one."""
     insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
     counters = Base.metadata.tables[Counter.__tablename__]
     new = insert(counters)
@@ -50,6 +52,9 @@ def _upsert(dialect: str) -> Insert:
     return new.values(**given).on_conflict_do_update(
         index_elements=["collection", "owner"], set_=sums
     )
+
+
+_ADD: Final = Prepared(_upsert, ("collection", "owner", *_SUMS))
 
 
 def total_files(

@@ -20,6 +20,8 @@ from storage.errors import StorageFull
 
 _BUSY_TIMEOUT_MS = 5_000
 _POOL_TIMEOUT = 10
+TURN_WITHIN: Final = 10.0
+"""Seconds that a writer waits for others of its process at the most."""
 KEPT: Final = 8 * 1024 * 1024
 """Bytes of SQLite's disk that no new file takes."""
 _UPGRADE_LOCK = 0x686F6C64616C6C
@@ -32,8 +34,11 @@ class Database:
         self.engine = engine
         self._reading = sessionmaker(engine, expire_on_commit=False)
         self._at_once = engine.execution_options(begins=False)
-        self._writing = sessionmaker(engine.execution_options(writes=True), expire_on_commit=False)
+        self._writes = engine.execution_options(writes=True)
+        self._writing = sessionmaker(self._writes, expire_on_commit=False)
         self._turn = threading.Lock() if self.dialect == "sqlite" else None
+        file = engine.url.database if self.dialect == "sqlite" else None
+        self._folder = str(Path(file).parent) if file else None
 
     @property
     def dialect(self) -> str:
@@ -45,8 +50,7 @@ class Database:
 
         Without it, a disk that files have filled to the last byte could not be emptied again.
         """
-        file = self.engine.url.database
-        if self.dialect == "sqlite" and file and shutil.disk_usage(Path(file).parent).free < KEPT:
+        if self._folder is not None and shutil.disk_usage(self._folder).free < KEPT:
             raise StorageFull("the database's disk has no room left")
 
     @contextmanager
@@ -70,6 +74,12 @@ class Database:
             yield session
 
     @contextmanager
+    def write_plainly(self) -> Iterator[Connection]:
+        """Open a connection for writing as `write` does, without what an ORM session costs."""
+        with self._in_turn(), self._writes.begin() as connection:
+            yield connection
+
+    @contextmanager
     def _in_turn(self) -> Iterator[None]:
         """Let this process's writers to SQLite go one by one, before they take a connection.
 
@@ -85,6 +95,16 @@ class Database:
             yield
         finally:
             self._turn.release()
+
+
+Writing = Session | Connection
+"""What a transaction's statements are given to: both have `execute`."""
+
+
+def dialect_of(writing: Writing) -> str:
+    """Return `sqlite` or `postgresql`."""
+    bind = writing.get_bind() if isinstance(writing, Session) else writing
+    return bind.dialect.name
 
 
 def engine_options(url: str) -> dict[str, Any]:
@@ -117,6 +137,10 @@ def prepare_engine(engine: Engine, *, durable: bool) -> None:
     def begin(connection: Connection) -> None:
         options = connection.get_execution_options()
         if options.get("writes", False):
+            if not connection.info.get("spares_files"):
+                # Else each statement that touches many indexes makes and removes a file beside it.
+                connection.exec_driver_sql("PRAGMA temp_store = MEMORY")
+                connection.info["spares_files"] = True
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         elif options.get("begins", True):
             connection.exec_driver_sql("BEGIN")

@@ -16,6 +16,9 @@ from typing_extensions import Buffer
 
 from services.errors import DigestMismatch, InvalidField
 
+DIGESTS: Final = ("content-digest", "repr-digest", "content-md5")
+"""The headers that name one, in lowercase."""
+
 _ALGORITHMS: Final = {"sha-256": "sha256", "sha-512": "sha512", "md5": "md5"}
 _MEMBER: Final = re.compile(r"\s*([a-z0-9*._-]+)=:([A-Za-z0-9+/=]*):\s*(?:;[^,]*)?")
 _WORTH_A_THREAD: Final = 128 * 1024

@@ -111,7 +111,9 @@ class Ingest:
 
 def _written(content_type: str) -> str:
     """Return a type without what no type has, and some database no text for, such as NUL."""
-    return "".join(char for char in content_type if char.isprintable()).strip()
+    if not content_type.isprintable():
+        content_type = "".join(char for char in content_type if char.isprintable())
+    return content_type.strip()
 
 
 class Intake(Feed):
@@ -167,7 +169,7 @@ class Intake(Feed):
         self._kept = True
 
     def _open_sink(self, content_type: str) -> Sink:
-        writer = self._storage.create(self.state.key, content_type=content_type)
+        writer = self._storage.create(self._state.key, content_type=content_type)
         self._writer = self._open.enter_context(writer)
         return self._writer
 

@@ -118,7 +118,9 @@ class Feed(ABC):
         digests: RunningDigests,
         room: Holding | None = None,
     ) -> None:
-        self.state = state
+        self._state = state
+        self._received = state.received
+        self._head = state.head
         self.policy = policy
         self._sniffer = sniffer
         self._digests = digests
@@ -126,32 +128,43 @@ class Feed(ABC):
         self._open = ExitStack()
         self._sink: Sink | None = None
 
+    @property
+    def state(self) -> IntakeState:
+        """Where it stands; made when somebody asks, and not for every chunk."""
+        if self._received != self._state.received:
+            self._state = replace(self._state, received=self._received, head=self._head)
+        return self._state
+
+    @state.setter
+    def state(self, state: IntakeState) -> None:
+        self._state, self._received, self._head = state, state.received, state.head
+
     def feed(self, chunk: Buffer) -> None:
         """Take in the next bytes; `chunk` must stay unchanged until the next call here.
 
         Raises TooLarge, QuotaExceeded, TypeNotAllowed and StorageError; the file is then only good
         for leaving.
         """
-        received = self.state.received + memoryview(chunk).nbytes
+        received = self._received + memoryview(chunk).nbytes
         self.policy.check_size(received)
         if self._room is not None:
             self._room.cover(received)
-        self.state = replace(self.state, received=received)
-        if self.state.content_type is not None:
+        self._received = received
+        if self._state.content_type is not None:
             self._store(chunk)
             return
         # Nearly always the first chunk is large enough, and then it is not copied.
-        whole: Buffer = self.state.head + bytes(chunk) if self.state.head else chunk
-        self.state = replace(self.state, head=bytes(memoryview(whole)[:SNIFFED]))
+        whole: Buffer = self._head + bytes(chunk) if self._head else chunk
+        self._head = bytes(memoryview(whole)[:SNIFFED])
         if received >= SNIFFED:
             self._decide()
             self._store(whole)
 
     def _settle_type(self) -> None:
         """Decide on what has come, now that no more will."""
-        if self.state.content_type is None:
+        if self._state.content_type is None:
             self._decide()
-            self._store(self.state.head)
+            self._store(self._head)
 
     @abstractmethod
     def _open_sink(self, content_type: str) -> Sink:
@@ -159,14 +172,15 @@ class Feed(ABC):
 
     def _decide(self) -> None:
         """Sniff, and apply the policy."""
-        state = self.state
-        content_type = self._sniffer.content_type(state.head, state.filename)
-        self.policy.check_type(content_type, state.declared_type)
-        self.state = replace(state, content_type=content_type)
+        content_type = self._sniffer.content_type(self._head, self._state.filename)
+        self.policy.check_type(content_type, self._state.declared_type)
+        self._state = replace(
+            self._state, received=self._received, head=self._head, content_type=content_type
+        )
 
     def _store(self, chunk: Buffer) -> None:
         if self._sink is None:
-            self._sink = self._open_sink(self.state.content_type or "")
+            self._sink = self._open_sink(self._state.content_type or "")
         self._digests.update(chunk)
         self._sink.write(chunk)
 

@@ -16,6 +16,8 @@ DEEPEST: Final = 16
 
 def checked(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return `metadata` as a dict, or raise InvalidField when it is over a limit."""
+    if not metadata:
+        return {}
     if len(metadata) > MOST_KEYS:
         raise InvalidField(f"metadata has more than {MOST_KEYS} keys")
     if any(not key or len(key) > LONGEST_KEY for key in metadata):

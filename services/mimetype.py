@@ -5,7 +5,9 @@ bytes themselves or, within tables of types that no browser runs, the filename's
 more. A declared type is never believed.
 """
 
+import hashlib
 import logging
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from threading import Lock, local
@@ -15,6 +17,9 @@ from services.containers import office_type
 
 SNIFFED: Final = 8192
 """How many of a file's first bytes are looked at."""
+
+REMEMBERED: Final = 4096
+"""How many heads a process knows the type of without asking again."""
 
 UNKNOWN: Final = "application/octet-stream"
 EMPTY: Final = "application/x-empty"
@@ -66,7 +71,8 @@ class Sniffer:
     """Ask libmagic in bounded time: in threads of its own, each with its own libmagic.
 
     When libmagic fails or takes longer than `patience` seconds the answer is UNKNOWN. Threads
-    that hang are left behind and replaced, at most one pool of them at a time.
+    that hang are left behind and replaced, at most one pool of them at a time. What it said of the
+    last REMEMBERED heads is kept: the same bytes come again, and are of the same type then.
     """
 
     def __init__(self, load: type[Detector] | None = None, *, patience: float = 2.0) -> None:
@@ -75,6 +81,7 @@ class Sniffer:
         self._lock = Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._mine = local()
+        self._known: OrderedDict[bytes, str] = OrderedDict()
 
     def content_type(self, head: bytes, filename: str) -> str:
         """Return the type of a file that begins with `head`, refined where that is safe."""
@@ -83,16 +90,28 @@ class Sniffer:
         return refined(self._ask(head[:SNIFFED]), head, filename)
 
     def _ask(self, head: bytes) -> str:
+        name = hashlib.blake2b(head, digest_size=16).digest()
+        known = self._known.get(name)
+        if known is not None:
+            return known
         pool = self._running()
         try:
             # Another thread may have given up on the pool since: that is a failure like others.
-            return pool.submit(self._detect, head).result(self._patience)
+            told = pool.submit(self._detect, head).result(self._patience)
+            self._remember(name, told)
+            return told
         except FutureTimeout:
             log.error("libmagic did not answer in time", extra={"seconds": self._patience})
             self._replace(pool)
         except Exception as error:
             log.error("libmagic failed", extra={"reason": type(error).__name__})
         return UNKNOWN
+
+    def _remember(self, name: bytes, told: str) -> None:
+        with self._lock:
+            self._known[name] = told
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
 
     def _detect(self, head: bytes) -> str:
         detector: Detector | None = getattr(self._mine, "detector", None)

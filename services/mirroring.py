@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from models import Base, File, MirrorTask, now
-from services.database import Database
+from services.database import Database, Writing, dialect_of
 from storage.base import Mirrored, Storage
 
 COPY: Final = "copy"
@@ -62,7 +62,7 @@ class Mirrors:
         """Return every member of every mirrored backend; primaries may need mending too."""
         return [Pair(name, each) for name, found in self.mirrored.items() for each in found.members]
 
-    def to_copy(self, session: Session, objects: Iterable[tuple[str, str]]) -> None:
+    def to_copy(self, session: Writing, objects: Iterable[tuple[str, str]]) -> None:
         """Queue copies of new objects, each given as backend and key."""
         self._queue(session, objects, COPY)
 
@@ -70,7 +70,7 @@ class Mirrors:
         """Queue deletes, in the place of copies that are still queued."""
         self._queue(session, objects, DELETE)
 
-    def _queue(self, session: Session, objects: Iterable[tuple[str, str]], action: str) -> None:
+    def _queue(self, session: Writing, objects: Iterable[tuple[str, str]], action: str) -> None:
         tasks = [
             Task(Pair(backend, member), key, action)
             for backend, key in objects
@@ -81,7 +81,7 @@ class Mirrors:
         put(session, tasks)
 
 
-def put(session: Session, tasks: Iterable[Task]) -> None:
+def put(session: Writing, tasks: Iterable[Task]) -> None:
     """Queue tasks, each in the place of an earlier one for its object and member.
 
     In a fixed order, so that two transactions never wait for each other.
@@ -93,7 +93,7 @@ def put(session: Session, tasks: Iterable[Task]) -> None:
         for task in sorted(tasks)
     ]
     if rows:
-        session.execute(_upsert(session.get_bind().dialect.name), rows)
+        session.execute(_upsert(dialect_of(session)), rows)
 
 
 @cache

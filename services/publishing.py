@@ -3,6 +3,11 @@
 Rows, counters and the answer kept for an Idempotency-Key stand in one transaction. Until it
 commits, leaving the intakes discards their objects. Once a commit was asked for and its outcome
 is not known, the objects are kept: an orphan can be collected, a row without bytes cannot.
+
+Requests that come to this at the same moment share the transaction (`services.grouping`), where
+nothing but their rows is to be written. What goes wrong before its commit undoes it, and each of
+them is tried alone, so that it is told of its own mistakes only; nobody is answered before the
+commit.
 """
 
 import logging
@@ -12,16 +17,18 @@ from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import delete, insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from models import ApiKey, Base, File, IdempotencyKey, now
 from services.caller import Caller
 from services.counters import count
-from services.database import Database
+from services.database import TURN_WITHIN, Database, Writing
 from services.errors import FileNotFound, InvalidField, KeyInvalid, KeyReused
 from services.filenames import folded
 from services.files import SHOWN, FileInfo
+from services.grouping import Grouping, Overdue
 from services.intake import Publishable
 from services.keys import active_key
 from services.metadata import checked
@@ -29,13 +36,21 @@ from services.mimetype import family
 from services.mirroring import Mirrors
 from services.policy import Policies, Policy
 from services.quotas import settle
+from services.statements import Prepared
 from services.used_links import use_link
 
+_TABLE: Final = Base.metadata.tables[File.__tablename__]
 # Straight into the table: an ORM object for each row would be made only to be thrown away.
-_INSERT: Final = insert(Base.metadata.tables[File.__tablename__])
+_INSERT: Final = Prepared(
+    lambda dialect: insert(_TABLE).inline(),
+    [column.name for column in _TABLE.columns if not column.primary_key],
+)
 
 KEPT_FOR: Final = timedelta(hours=24)
 """How long an Idempotency-Key is answered with what it was first answered with."""
+
+_OF_ALL: Final = (OperationalError, InterfaceError, PoolTimeout)
+"""What says something of the database, and not of what was to be written there."""
 
 log = logging.getLogger("holdall.publishing")
 
@@ -70,6 +85,7 @@ class Publishing:
         on_published: Callable[[Iterable[tuple[str, str]]], None] = lambda files: None,
     ) -> None:
         """`on_published` is told of new files, each by its id and type."""
+        self._group = Grouping(self._publish_all, patience=TURN_WITHIN)
         self._database = database
         self._policies = policies
         self._mirrors = mirrors
@@ -105,7 +121,7 @@ class Publishing:
         self,
         intakes: Sequence[Publishable],
         retry: Retry | None = None,
-        also: Callable[[Session], None] = lambda session: None,
+        also: Callable[[Session], None] | None = None,
         spent: Sequence[str] = (),
     ) -> list[FileInfo]:
         """Make the inspected `intakes` into files, in order. Nobody sees any before all are there.
@@ -121,34 +137,92 @@ class Publishing:
         rows = [_row(intake, self._policies.of(intake.state.collection)) for intake in intakes]
         quotas = self._to_settle(intakes)
         self._database.require_room()
+        batch = _Batch(intakes, rows)
+        links = any(intake.state.link for intake in intakes)
+        if retry is None and also is None and not (quotas or spent or links):
+            self._in_group(batch)
+        elif earlier := self._by_itself(batch, quotas, retry, also, spent):
+            return earlier
+        for row in rows:
+            _log(row)
+        self._on_published((row["id"], row["content_type"]) for row in rows)
+        return [_shown(row) for row in rows]
+
+    def _by_itself(
+        self,
+        batch: "_Batch",
+        quotas: Sequence[tuple[str, dict[str, int]]],
+        retry: Retry | None,
+        also: Callable[[Session], None] | None,
+        spent: Sequence[str],
+    ) -> list[FileInfo] | None:
+        """Publish in a transaction of its own; returns the first one's files for a repetition."""
         try:
             with self._database.write() as session:
-                _require_active(session, {row["owner"] for row in rows})
+                _require_active(session, batch.owners)
                 if retry is not None:
-                    self._remember(session, retry, rows)
+                    self._remember(session, retry, batch.rows)
                 for collection, coming in quotas:
                     settle(session, collection, coming, spent=spent)
-                session.execute(_INSERT, rows)
-                self._mirrors.to_copy(session, ((row["backend"], row["key"]) for row in rows))
-                for intake in intakes:
+                _INSERT.run(session, batch.rows)
+                self._mirrors.to_copy(session, batch.objects)
+                for intake in batch.intakes:
                     use_link(session, intake.state)
-                sizes = ((row["collection"], row["owner"], row["size"]) for row in rows)
-                count(session, sizes, sign=1)
-                also(session)
-                # From here on the commit may have happened whatever it answers.
-                for intake in intakes:
-                    intake.keep()
+                count(session, batch.sizes, sign=1)
+                if also is not None:
+                    also(session)
+                batch.keep()
         except IntegrityError:
             first = self.earlier(retry)
             if first is not None:
                 return first
-            for intake in intakes:
-                self._policies.look_again(intake.state.collection)
+            self._look_again(batch)
             raise
-        for row in rows:
-            log.info("file published", extra={name: row[name] for name in _LOGGED})
-        self._on_published((row["id"], row["content_type"]) for row in rows)
-        return [_shown(row) for row in rows]
+        return None
+
+    def _in_group(self, batch: "_Batch") -> None:
+        """Publish together with what else comes at this moment."""
+        try:
+            self._group.do(batch)
+        except Overdue:
+            raise PoolTimeout("too many uploads wait for the database") from None
+        except IntegrityError:
+            self._look_again(batch)
+            raise
+
+    def _publish_all(self, batches: Sequence["_Batch"]) -> list[Exception | None]:
+        """Insert `batches` in one transaction, or else each in its own; return what went wrong."""
+        asked = False
+        try:
+            with self._database.write_plainly() as connection:
+                rows = [row for batch in batches for row in batch.rows]
+                _require_active(connection, {row["owner"] for row in rows})
+                _INSERT.run(connection, rows)
+                self._mirrors.to_copy(connection, ((row["backend"], row["key"]) for row in rows))
+                count(connection, (size for batch in batches for size in batch.sizes), sign=1)
+                # From here on the commit may have happened whatever it answers.
+                asked = True
+                for batch in batches:
+                    batch.keep()
+        except _OF_ALL:
+            raise
+        except Exception:
+            if asked or len(batches) == 1:
+                raise
+            return [self._outcome(batch) for batch in batches]
+        return [None] * len(batches)
+
+    def _outcome(self, batch: "_Batch") -> Exception | None:
+        try:
+            self._publish_all([batch])
+        except Exception as error:
+            return error
+        return None
+
+    def _look_again(self, batch: "_Batch") -> None:
+        """Raise CollectionNotFound where that is why rows could not be inserted."""
+        for intake in batch.intakes:
+            self._policies.look_again(intake.state.collection)
 
     def _to_settle(self, intakes: Sequence[Publishable]) -> list[tuple[str, dict[str, int]]]:
         """Return the sizes of those that a quota bounds, by collection in a fixed order.
@@ -182,7 +256,32 @@ class Publishing:
         )
 
 
-def _require_active(session: Session, owners: set[str | None]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What one request publishes, and its rows."""
+
+    intakes: Sequence[Publishable]
+    rows: Sequence[dict[str, Any]]
+
+    @property
+    def owners(self) -> set[str | None]:
+        return {row["owner"] for row in self.rows}
+
+    @property
+    def objects(self) -> list[tuple[str, str]]:
+        return [(row["backend"], row["key"]) for row in self.rows]
+
+    @property
+    def sizes(self) -> list[tuple[str, str | None, int]]:
+        return [(row["collection"], row["owner"], row["size"]) for row in self.rows]
+
+    def keep(self) -> None:
+        """Say that rows promise the objects, as a commit may happen whatever it answers."""
+        for intake in self.intakes:
+            intake.keep()
+
+
+def _require_active(session: Writing, owners: set[str | None]) -> None:
     """Raise KeyInvalid unless every key among `owners` is still good.
 
     A body may take hours to come, and what takes its key away must not have to wait for it.
@@ -190,12 +289,20 @@ def _require_active(session: Session, owners: set[str | None]) -> None:
     keys = owners - {None}
     if not keys:
         return
-    active = session.scalars(select(ApiKey.id).where(ApiKey.id.in_(keys), active_key())).all()
+    active = session.execute(select(ApiKey.id).where(ApiKey.id.in_(keys), active_key())).all()
     if len(active) < len(keys):
         raise KeyInvalid
 
 
 _LOGGED: Final = ("id", "size", "content_type", "collection", "backend")
+
+
+def _log(row: dict[str, Any]) -> None:
+    if log.isEnabledFor(logging.INFO):
+        # Where in our code a line comes from takes as long to find out as to write it.
+        record = logging.LogRecord(log.name, logging.INFO, "", 0, "file published", None, None)
+        vars(record).update((name, row[name]) for name in _LOGGED)
+        log.handle(record)
 
 
 def _row(intake: Publishable, policy: Policy) -> dict[str, Any]:

@@ -127,13 +127,17 @@ def register(app: Flask) -> None:
 
 
 def _close_unless_read(response: Response) -> Response:
+    close_unless_read(request.environ)
+    return response
+
+
+def close_unless_read(environ: dict[str, Any]) -> None:
     """Say `Connection: close`: where the next request would begin is not known."""
-    close = request.environ.get("holdall.close_connection")
-    reader = getattr(request.environ["wsgi.input"], "reader", None)
+    close = environ.get("holdall.close_connection")
+    reader = getattr(environ["wsgi.input"], "reader", None)
     left = getattr(reader, "length", None) or getattr(reader, "parser", None)
     if left and close is not None:
         close()
-    return response
 
 
 def _declared_length(asked: Request, may_be_absent: bool) -> int | None:

@@ -7,11 +7,21 @@ it sent. What is in it is for `services.sessions` to say.
 
 from typing import Final
 
-from flask import Response, request
+from flask import Flask, Request, Response, request
+from flask.sessions import NullSession, SecureCookieSessionInterface
 
 from config import Settings
 
 _NAME: Final = "holdall_session"
+
+
+class NoSessions(SecureCookieSessionInterface):
+    """Flask's own sessions left out: nothing reads them, and opening one takes time."""
+
+    _none = NullSession()
+
+    def open_session(self, app: Flask, request: Request) -> NullSession:
+        return self._none
 
 
 def shown(settings: Settings) -> str | None:

@@ -27,6 +27,7 @@ from services.mirroring_work import Mirroring
 from services.probes import Probes
 from services.publishing import Publishing
 from services.resumable import Uploads
+from services.rows_at_once import RowsAtOnce
 from services.sessions import Session, Sessions
 from services.thumbnails import Thumbnails
 from services.thumbnails_media import Media
@@ -50,6 +51,7 @@ class Services:
     ingest: Ingest
     publishing: Publishing
     files: Files
+    rows_at_once: RowsAtOnce
     uploads: Uploads
     direct: Direct
     receipt: Receipt

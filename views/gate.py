@@ -7,11 +7,16 @@ to say, which ask for the scope once more.
 
 from collections.abc import Mapping
 from enum import Enum
+from typing import Final
 
 from flask import Flask, Response, request
 
+from services.caller import Caller
 from services.errors import NotSignedIn
 from views.current import caller, uploader
+
+FAILED: Final = "holdall.failed"
+"""Where a short way ahead of the framework leaves the error that ended its try at a request."""
 
 
 class Need(Enum):
@@ -40,20 +45,31 @@ def register(app: Flask, needs: Mapping[str, Need]) -> None:
 
     @app.before_request
     def check() -> None:
+        if FAILED in request.environ:
+            raise request.environ[FAILED]
         require(need())
 
     @app.after_request
     def keep_private(response: Response) -> Response:
         if need() is not Need.NOTHING:
-            response.headers.setdefault("Cache-Control", "private, no-store")
+            response.headers.setdefault(*kept_private())
         return response
+
+
+def kept_private() -> tuple[str, str]:
+    """Return the header by which no cache keeps an answer."""
+    return "Cache-Control", "private, no-store"
 
 
 def require(need: Need) -> None:
     """Raise NotSignedIn, KeyInvalid, NotPermitted, LinkInvalid … unless the caller has `need`."""
     if need is Need.NOTHING:
         return
-    who = uploader() if need is Need.UPLOAD else caller()
+    require_of(uploader() if need is Need.UPLOAD else caller(), need)
+
+
+def require_of(who: Caller, need: Need) -> None:
+    """Raise NotSignedIn or NotPermitted unless `who` has what is needed."""
     if not who.scopes:
         raise NotSignedIn("This needs an API key")
     if need is Need.ADMIN_OF_ALL:

@@ -16,7 +16,7 @@ from services.sites import SAFE_METHODS, host_of, is_from_elsewhere, is_loopback
 _CHANGED_BY_GET: Final = frozenset({"/api/direct/s3/params"})
 """URLs that begin something by GET, as the clients of their protocol ask for it."""
 _SESSION: Final = "/api/session"
-_SAFETY: Final = (
+SAFETY: Final = (
     ("X-Content-Type-Options", "nosniff"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
@@ -70,6 +70,6 @@ def _comes_from_elsewhere(settings: Settings) -> bool:
 def _add_safety(response: Response) -> Response:
     """Have an answer of the API taken for what it says it is, and kept from pages elsewhere."""
     if request.path.startswith("/api/"):
-        for name, value in _SAFETY:
+        for name, value in SAFETY:
             response.headers.setdefault(name, value)
     return response

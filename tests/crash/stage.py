@@ -6,7 +6,7 @@ It knows gunicorn, HTTP and, for what a crash leaves, the services behind them.
 import hashlib
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from http.client import HTTPException
 from itertools import count
@@ -56,18 +56,22 @@ class Stage:
 
         When it returns, the service is back.
         """
+        answer: Answer | None = None
+        with self.dying(point), suppress(OSError, HTTPException):
+            answer = self.ask(method, path, body, **headers)
+        return answer
+
+    @contextmanager
+    def dying(self, point: str) -> Iterator[None]:
+        """Have the service die at `point` in the block; when that ends, the service is back."""
         (worker,) = self.service.workers()
         self._order.write_text(point)
-        try:
-            answer: Answer | None = self.ask(method, path, body, **headers)
-        except (OSError, HTTPException):
-            answer = None
+        yield
         deadline = time.monotonic() + MOST
         while self._order.exists() or _lives(worker):
-            assert time.monotonic() < deadline, f"{point} was not reached: {answer}"
+            assert time.monotonic() < deadline, f"{point} was not reached"
             time.sleep(0.005)
         self.service.wait()
-        return answer
 
     def name(self) -> str:
         """Return a name that no other file has."""
