@@ -6,6 +6,7 @@ and what would take a database or a store across a network is left to another wa
 
 import time
 from collections.abc import Iterable, Mapping, Set
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -136,10 +137,10 @@ class AtOnce:
                 return Ready(status, fields, content)
             case (ByteRange() as piece,) if backend in self._near:
                 body = open_range(about.source, about.key, about.size, piece)
-                if piece.length > SMALL:
+                if piece.length > SMALL and body.file is not None:
                     return Ready(status, fields, b"", body, piece.start, piece.length)
-                small = read_at_once(body)
-                body.close()
+                with closing(body):
+                    small = read_at_once(body)
                 return None if small is None else Ready(status, fields, small)
         return None
 
