@@ -6,6 +6,7 @@ next part is collected. Knows the contract and part buffers; the store behind it
 """
 
 import contextlib
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -22,6 +23,9 @@ from storage.errors import StorageError, StorageUnavailable
 from storage.parts import Budget, PartBuffer
 
 PARTS_IN_FLIGHT: Final = 3
+QUICK: Final = 2.0
+"""Seconds that filling a part takes at the most, of a sender who is taken to fill the next one too.
+One who then stops holds a large page and no more."""
 _PARTS_OF_ONE_SIZE: Final = 900
 
 
@@ -114,7 +118,8 @@ class PartStream(ABC):
         self._waiting: set[PartBuffer] = set()
         self._upload_id = upload_id
         self._number = sent + 1
-        self._part = self._new_part()
+        self._part = self._new_part(quick=False)
+        self._part_began = time.monotonic()
         self._failure: BaseException | None = None
         self._done = False
 
@@ -171,9 +176,10 @@ class PartStream(ABC):
         else:
             job()
 
-    def _new_part(self) -> PartBuffer:
+    def _new_part(self, *, quick: bool) -> PartBuffer:
+        means = self._means
         capacity = self._capacity(self._number)
-        return PartBuffer(capacity, budget=self._means.budget, scratch=self._means.scratch)
+        return PartBuffer(capacity, budget=means.budget, scratch=means.scratch, large_pages=quick)
 
     def _collect(self, view: memoryview) -> None:
         while view:
@@ -200,7 +206,8 @@ class PartStream(ABC):
         self._waiting.add(part)
         self._in_flight.submit(lambda: self._put(upload_id, number, part))
         self._number += 1
-        self._part = self._new_part()
+        before, self._part_began = self._part_began, time.monotonic()
+        self._part = self._new_part(quick=self._part_began - before < QUICK)
 
     def _put(self, upload_id: str, number: int, part: PartBuffer) -> Part:
         try:

@@ -5,6 +5,7 @@ part goes on in an unlinked file, so that many slow senders cost disk and not me
 nothing of stores or the network.
 """
 
+import contextlib
 import errno
 import io
 import mmap
@@ -18,6 +19,12 @@ from storage.errors import StorageError, StorageFull
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 _OUR_OWN: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+
+_LARGE_PAGES: Final[int | None] = getattr(mmap, "MADV_HUGEPAGE", None)
+
+LARGE_PAGE: Final = 2 * 1024 * 1024
+"""Bytes that the system gives at once where it has large pages; 512 small ones cost more than the
+SHA-256 of what goes into them."""
 
 
 class Budget:
@@ -107,12 +114,16 @@ class PartBuffer:
     """Up to `capacity` bytes, appended piece by piece and then read as a file.
 
     Memory is an anonymous mapping: pages exist once they are written, and go back to the system
-    at `close`, which may be called more than once.
+    at `close`, which may be called more than once. With `large_pages`, for a part that is likely to
+    be filled soon, memory is taken and counted in those.
     """
 
-    def __init__(self, capacity: int, *, budget: Budget, scratch: Path) -> None:
+    def __init__(
+        self, capacity: int, *, budget: Budget, scratch: Path, large_pages: bool = False
+    ) -> None:
         self.capacity = capacity
         self.size = 0
+        self._step = LARGE_PAGE if large_pages else 1
         self._budget = budget
         self._scratch = scratch
         self._taken = 0
@@ -131,9 +142,11 @@ class PartBuffer:
 
     def take_memory(self, size: int) -> bool:
         """Get hold of memory for `size` more bytes, and say whether there is any."""
-        if self._file is not None or not self._budget.take(size):
+        needed = -(-(self.size + size) // self._step) * self._step
+        missing = max(0, needed - self._taken)
+        if self._file is not None or not self._budget.take(missing):
             return False
-        self._taken += size
+        self._taken += missing
         return True
 
     def append(self, data: memoryview) -> None:
@@ -143,8 +156,7 @@ class PartBuffer:
         """
         if self._file is None and self._taken >= self.size + len(data):
             if self._memory is None:
-                size = min(self.capacity, self._budget.limit)
-                self._memory = mmap.mmap(-1, size, flags=_OUR_OWN)
+                self._memory = self._new_memory()
             self._memory[self.size : self.size + len(data)] = data
         else:
             try:
@@ -172,6 +184,14 @@ class PartBuffer:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def _new_memory(self) -> mmap.mmap:
+        memory = mmap.mmap(-1, min(self.capacity, self._budget.limit), flags=_OUR_OWN)
+        if self._step > 1 and _LARGE_PAGES is not None:
+            # A kernel without large pages says so, and gives small ones.
+            with contextlib.suppress(OSError):
+                memory.madvise(_LARGE_PAGES)
+        return memory
 
     def _append_to_file(self, data: memoryview) -> None:
         if self._file is None:

@@ -45,7 +45,6 @@ from storage.s3_multipart import COPIED_AT_ONCE, S3Multipart
 from storage.s3_options import S3Options
 from storage.s3_presign import S3Presigner
 from storage.s3_resumable import S3Resumable
-from storage.s3_short import LARGEST
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
@@ -114,13 +113,7 @@ class S3Storage(S3Multipart, S3Presigner):
         at, size = self._connection.at(key), size_of(body)
         metadata = {TOKEN: token or random_name()}
         with self._puts, self._connection.errors():
-            if size <= LARGEST:
-                short = self._connection.short
-                answer = short.put(at["Key"], body.read(), content_type, metadata)
-            else:
-                answer = self._connection.client.put_object(
-                    **at, Body=body, ContentType=content_type, Metadata=metadata
-                )
+            answer = self._connection.short.put(at["Key"], body, content_type, metadata)
         date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
         return ObjectInfo(key, size, plain(answer["ETag"]), sent_at(date))
 

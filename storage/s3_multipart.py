@@ -29,6 +29,7 @@ from storage.s3_answers import (
     store_id,
 )
 from storage.s3_options import MINIMUM_PART_SIZE, S3Options
+from storage.s3_short import ShortWay
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -63,6 +64,9 @@ class Bucket(Protocol):
 
     @property
     def executor(self) -> "Executor": ...
+
+    @property
+    def short(self) -> ShortWay: ...
 
     def errors(self) -> AbstractContextManager[None]:
         """Turn what the SDK raises into the errors of `storage.errors`."""
@@ -105,11 +109,8 @@ class S3Multipart:
         body = io.BytesIO(data) if isinstance(data, bytes) else rewindable(data)
         size = size_of(body)
         with self._bucket.errors():
-            answer = self._bucket.client.upload_part(
-                **self._bucket.at(key),
-                UploadId=store_id(upload_id),
-                PartNumber=require_number(number),
-                Body=body,
+            answer = self._bucket.short.put_part(
+                self._bucket.at(key)["Key"], store_id(upload_id), require_number(number), body
             )
         return Part(number, plain(answer["ETag"]), size)
 

@@ -8,7 +8,7 @@ import pytest
 
 from storage.errors import StorageFull
 from storage.multipart import part_capacity
-from storage.parts import Budget, PartBuffer, rewindable, size_of
+from storage.parts import LARGE_PAGE, Budget, PartBuffer, rewindable, size_of
 
 PIECE = memoryview(bytes(range(256)) * 4)
 
@@ -42,6 +42,23 @@ def test_a_part_that_outgrows_the_budget_gives_its_memory_back(tmp_path: Path) -
     budget = Budget(3 * len(PIECE))
     part = filled(PartBuffer(8 * len(PIECE), budget=budget, scratch=tmp_path), 4)
     assert (part.in_memory, budget.used, list(tmp_path.iterdir())) == (False, 0, [])
+    part.close()
+
+
+def test_large_pages_are_counted_whole_and_are_not_taken_where_they_do_not_fit(
+    tmp_path: Path,
+) -> None:
+    budget = Budget(3 * LARGE_PAGE)
+    part = PartBuffer(4 * LARGE_PAGE, budget=budget, scratch=tmp_path, large_pages=True)
+    piece = memoryview(bytes(LARGE_PAGE - 10))
+    for taken in (1, 2, 3):
+        assert part.take_memory(len(piece))
+        part.append(piece)
+        assert budget.used == taken * LARGE_PAGE
+    assert not part.take_memory(len(piece))
+    part.append(piece)
+    assert (part.in_memory, budget.used) == (False, 0)
+    assert part.reader().read() == bytes(4 * len(piece))
     part.close()
 
 

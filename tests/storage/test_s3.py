@@ -14,7 +14,8 @@ from storage import open_storage
 from storage.base import Multipart, Part
 from storage.errors import IntegrityError, ObjectNotFound, StorageError, StorageUnavailable
 from storage.keys import new_key
-from storage.parts import PROCESS_BUDGET, Budget
+from storage.multipart import PartWriter
+from storage.parts import LARGE_PAGE, PROCESS_BUDGET, Budget
 from storage.s3 import S3Storage
 from tests.storage.bucket import MIB, Bucket, store, stored
 from tests.support.faults import FaultProxy, Rewrite
@@ -167,6 +168,22 @@ def test_many_slow_senders_share_one_budget(bucket: Bucket) -> None:
     for writer in writers:
         writer.__exit__(None, None, None)
     assert (budget.used, list(bucket.scratch.iterdir()), bucket.names()) == (0, [], [])
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_only_a_sender_who_has_filled_a_part_quickly_is_given_large_pages(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, quick: bool
+) -> None:
+    monkeypatch.setattr("storage.multipart.QUICK", 60 if quick else 0)
+    budget = Budget(32 * MIB)
+    with bucket.storage(budget=budget).create(new_key()) as writer:
+        writer.write(CONTENT[: 5 * MIB - 1])
+        assert budget.used == 5 * MIB - 1
+        writer.write(bytes(11))
+        assert isinstance(writer, PartWriter)
+        writer._in_flight.settle()
+        assert budget.used == (LARGE_PAGE if quick else 10)
+    assert budget.used == 0
 
 
 def test_a_large_put_and_get_keep_the_process_small(bucket: Bucket) -> None:

@@ -1,22 +1,32 @@
 """The short way puts and gets as the SDK does, and leaves to the SDK what goes wrong."""
 
+import hashlib
+import mmap
 import secrets
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pytest
 
 from storage.errors import ObjectNotFound, StorageUnavailable
 from storage.keys import new_key
+from storage.parts import PROCESS_BUDGET, Budget
 from storage.s3 import S3Storage
 from storage.s3_answers import TOKEN
 from storage.s3_options import S3Options
+from storage.s3_sent import PIECE, Sent
 from storage.s3_short import LARGEST
-from tests.storage.bucket import Bucket, store, stored
-from tests.support.faults import FaultProxy, Hang, Status
+from tests.storage.bucket import MIB, Bucket, store, stored
+from tests.support.faults import CutRequest, Fault, FaultProxy, Hang, LostAnswer, Status
+from tests.support.relay import Listener
 from tests.support.servers import S3Server
 
 SMALL = secrets.token_bytes(70_000)
+LARGE = secrets.token_bytes(6 * MIB)
+"""A part and a small one."""
 
 
 @pytest.fixture
@@ -44,7 +54,7 @@ def counting(storage: S3Storage) -> list[str]:
     return calls
 
 
-def test_small_puts_and_any_gets_do_without_the_sdk(bucket: Bucket) -> None:
+def test_puts_and_gets_do_without_the_sdk(bucket: Bucket) -> None:
     storage, key = bucket.storage(), new_key()
     calls = counting(storage)
     with storage.create(key, content_type="text/plain; charset=utf-8") as writer:
@@ -57,7 +67,66 @@ def test_small_puts_and_any_gets_do_without_the_sdk(bucket: Bucket) -> None:
     store(storage, key, b"")
     assert (stored(storage, key), calls) == (b"", ["HeadObject"])
     store(storage, key, bytes(LARGEST + 1))
-    assert (len(stored(storage, key)), calls[1:]) == (LARGEST + 1, ["PutObject"])
+    assert (len(stored(storage, key)), calls[1:]) == (LARGEST + 1, [])
+
+
+def test_parts_that_are_in_memory_do_without_the_sdk_and_files_do_not(bucket: Bucket) -> None:
+    storage, key = bucket.storage(), new_key()
+    calls = counting(storage)
+    store(storage, key, LARGE)
+    assert (stored(storage, key), calls) == (
+        LARGE,
+        ["CreateMultipartUpload", "CompleteMultipartUpload", "HeadObject"],
+    )
+    storage = bucket.storage(budget=Budget(0))
+    calls = counting(storage)
+    store(storage, key, LARGE)
+    assert (stored(storage, key), calls.count("UploadPart")) == (LARGE, 1)
+
+
+@pytest.mark.parametrize("fault", [CutRequest(MIB), LostAnswer(), Status(503, "SlowDown")])
+def test_a_part_that_breaks_off_is_sent_again_whole_and_its_memory_is_free(
+    bucket: Bucket, proxy: FaultProxy, fault: Fault
+) -> None:
+    storage, key = bucket.storage(endpoint=proxy.endpoint), new_key()
+    proxy.inject(fault, target="partNumber=1")
+    store(storage, key, LARGE)
+    assert stored(storage, key) == LARGE
+    assert len([r for r in proxy.requests if "partNumber=1" in r.target]) == 2
+    assert PROCESS_BUDGET.used == 0
+
+
+def test_a_store_that_takes_no_body_is_asked_before_it_is_sent_one(bucket: Bucket) -> None:
+    received: list[int] = []
+
+    def refuse(client: socket.socket) -> None:
+        head = client.recv(65_536)
+        client.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+        client.settimeout(0.5)
+        with suppress(TimeoutError):
+            head += client.recv(65_536)
+        received.append(len(head.partition(b"\r\n\r\n")[2]))
+
+    listener = Listener(refuse)
+    storage = bucket.storage(endpoint=f"http://127.0.0.1:{listener.port}", max_attempts=1)
+    with pytest.raises(StorageUnavailable, match="denies access"):
+        storage.put_part(new_key(), new_key() + "upload", 1, bytes(2 * MIB))
+    storage.close()
+    listener.stop()
+    assert received == [0]
+
+
+def test_what_is_sent_lies_where_it_lay_and_lets_go_of_it() -> None:
+    memory = mmap.mmap(-1, 2 * PIECE + 5)
+    memory[-5:] = b"bytes"
+    with Sent.rest_of(cast("BinaryIO", memory), at_once=LARGEST // 4) as sent:
+        assert sent is not None
+        assert [len(piece) for piece in sent] == [PIECE, PIECE, 5]
+        assert sent.sha256() == hashlib.sha256(memory).hexdigest()
+        held = next(iter(sent))
+    memory.close()
+    with pytest.raises(ValueError, match="released"):
+        bytes(held)
 
 
 def test_an_object_is_described_as_the_sdk_describes_it(bucket: Bucket) -> None:
