@@ -12,7 +12,7 @@ It stands on a bucket's connection, and must not know the SDK.
 """
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 PUTS_AT_ONCE = 16
 """Small objects on their way to the store at a time, in one process. Hundreds at once make each of
 them so slow that none is answered in time."""
+PUT_WITHIN = 30.0
+"""Seconds that a small object waits for its turn at the most."""
 
 
 class S3Storage(S3Multipart, S3Presigner):
@@ -112,10 +114,19 @@ class S3Storage(S3Multipart, S3Presigner):
         """Store the whole object in one request, under a write's `token` or a new one."""
         at, size = self._connection.at(key), size_of(body)
         metadata = {TOKEN: token or random_name()}
-        with self._puts, self._connection.errors():
+        with self._turn(), self._connection.errors():
             answer = self._connection.short.put(at["Key"], body, content_type, metadata)
         date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
         return ObjectInfo(key, size, plain(answer["ETag"]), sent_at(date))
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._puts.acquire(timeout=PUT_WITHIN):
+            raise StorageUnavailable("too many objects wait for the store")
+        try:
+            yield
+        finally:
+            self._puts.release()
 
     def open(self, key: str, start: int = 0, stop: int | None = None) -> Body:
         if start < 0 or (stop is not None and stop < start):

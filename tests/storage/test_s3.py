@@ -5,11 +5,13 @@ import io
 import secrets
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
 
+import storage.s3 as storage_s3
 from storage import open_storage
 from storage.base import Multipart, Part
 from storage.errors import IntegrityError, ObjectNotFound, StorageError, StorageUnavailable
@@ -142,6 +144,20 @@ def test_small_and_large_objects_take_the_fewest_requests(bucket: Bucket) -> Non
         store(storage, key, CONTENT)
         methods = sorted(request.method for request in proxy.requests)
         assert methods == ["HEAD", "POST", "POST", "PUT", "PUT", "PUT"]
+
+
+def test_a_small_object_does_not_wait_for_its_turn_without_end(
+    storage: S3Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_s3, "PUT_WITHIN", 0.05)
+    with ExitStack() as stack:
+        for _ in range(storage_s3.PUTS_AT_ONCE):
+            stack.enter_context(storage._turn())
+        with pytest.raises(StorageUnavailable):
+            store(storage, new_key(), b"late")
+    key = new_key()
+    store(storage, key, b"in time")
+    assert stored(storage, key) == b"in time"
 
 
 def test_without_memory_parts_wait_in_the_scratch_folder(
