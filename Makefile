@@ -7,7 +7,12 @@ RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 CLIENTS := tests/clients
 CLIENTS_STAMP := $(CLIENTS)/node_modules/.installed
+TUS_SERVER := bench/tus_server
+TUS_STAMP := $(TUS_SERVER)/node_modules/.installed
+BENCH_STAMP := $(VENV)/.installed-bench
+COMMA := ,
 ROUNDS := 500
+SOAK := 600
 SOAKED := tests/soak tests/crash tests/live/test_migrating.py tests/services/test_gc_soak.py \
 	tests/services/test_faulty_storage.py tests/services/test_faulty_database.py
 
@@ -18,10 +23,10 @@ PYTHON = $(or $(shell $(FIND_PYTHON)),$(error Holdall needs Python 3.11 or later
 	Install python3.11 or python3.12, or name one: make PYTHON=/path/to/python3))
 
 .DEFAULT_GOAL := help
-.PHONY: help run flask loopback-only test fmt fmt-check lint type pytest soak clients bench lock clean
+.PHONY: help run flask loopback-only test fmt fmt-check lint type pytest soak scale scale-soak clients bench lock clean
 
 help: ## Show what each target does
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 run: loopback-only $(RUN_STAMP) ## Serve on 127.0.0.1:5000, data in ./data, open to all on this machine
 	@export HOST="$${HOST:-127.0.0.1}" DATA_DIR="$${DATA_DIR:-./data}" AUTH_MODE="$${AUTH_MODE:-open}"; \
@@ -60,10 +65,16 @@ soak: $(DEV_STAMP) ## Kill the service 500 times on each storage, and more; make
 	HOLDALL_TEST_MOVED=1000 HOLDALL_TEST_SECONDS=60 \
 	$(PY) -m pytest -s --every-deployment $(or $(ARGS),$(SOAKED))
 
+scale: $(DEV_STAMP) ## Run PostgreSQL, a SeaweedFS cluster, two Holdalls and nginx; make scale PORT=8081
+	@exec $(PY) -m deploy.scale $(if $(PORT),--port $(PORT)) $(ARGS)
+
+scale-soak: $(DEV_STAMP) ## Use such a deployment for 600 seconds while its parts are killed; make scale-soak SOAK=60
+	$(PY) -m tests.soak.many_hosts --seconds $(SOAK) $(ARGS)
+
 clients: $(CLIENTS_STAMP) ## Install the JavaScript clients that the tests drive
 
-bench: $(DEV_STAMP) ## Measure against a naive Flask app and, where installed, nginx
-	$(PY) -m bench $(ARGS)
+bench: $(BENCH_STAMP) $(TUS_STAMP) ## Measure beside nginx and other file servers; make bench CASE=small-get AGAINST=nginx,copyparty
+	$(PY) -m bench $(subst $(COMMA), ,$(CASE)) $(if $(AGAINST),--against $(AGAINST)) $(ARGS)
 
 lock: requirements.txt requirements-dev.txt ## Rewrite requirements.lock from a fresh installation
 	$(PYTHON) -m venv --clear $(VENV)-lock
@@ -73,7 +84,7 @@ lock: requirements.txt requirements-dev.txt ## Rewrite requirements.lock from a 
 	rm -rf $(VENV)-lock
 
 clean: ## Remove the virtual environment and caches; data stays
-	rm -rf $(VENV) $(CLIENTS)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS)/node_modules $(TUS_SERVER)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(PY):
@@ -92,9 +103,20 @@ $(DEV_STAMP): requirements.txt requirements-dev.txt requirements.lock | $(PY)
 	@$(PIP) install -r requirements-dev.txt -c requirements.lock
 	@touch $@ $(RUN_STAMP)
 
+$(BENCH_STAMP): requirements-bench.txt | $(DEV_STAMP)
+	@echo "Installing requirements-bench.txt"
+	@$(PIP) install -r requirements-bench.txt -c requirements.lock
+	@touch $@
+
 # Node.js itself comes from PyPI with requirements-dev.txt.
 $(CLIENTS_STAMP): $(CLIENTS)/package.json $(CLIENTS)/package-lock.json | $(DEV_STAMP)
 	@echo "Installing $(CLIENTS)/package.json"
 	@PATH="$(abspath $(VENV))/bin:$$PATH" npm ci --prefix $(CLIENTS) --ignore-scripts --no-audit \
+	--no-fund --loglevel=error
+	@touch $@
+
+$(TUS_STAMP): $(TUS_SERVER)/package.json $(TUS_SERVER)/package-lock.json | $(DEV_STAMP)
+	@echo "Installing $(TUS_SERVER)/package.json"
+	@PATH="$(abspath $(VENV))/bin:$$PATH" npm ci --prefix $(TUS_SERVER) --ignore-scripts --no-audit \
 	--no-fund --loglevel=error
 	@touch $@

@@ -5,7 +5,7 @@ lowercase base32; `number` is the internal order in which files appeared, and pa
 """
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
@@ -66,6 +66,29 @@ def now() -> datetime:
 def _only(condition: str) -> dict[str, Any]:
     """Make an index partial, on both databases."""
     return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
+_LIVE = "state = 'ready' AND deleted_at IS NULL"
+_OWNED = "owner IS NOT NULL"
+
+UNMEASURED: Final = {
+    "sqlite": "substr(content_type, 1, 6) = 'image/' AND (media IS NULL OR media = 'null')",
+    "postgresql": "substr(content_type, 1, 6) = 'image/'"
+    " AND (media IS NULL OR json_typeof(media) = 'null')",
+}
+"""Images whose width and height nobody has noted; JSON has two ways to hold nothing."""
+
+HELD: Final = "state <> 'expired' OR key <> ''"
+"""Uploads that still hold something, or answer to their clients."""
+UNCONFIRMED: Final = "protocol = 'direct' AND file_id IS NULL"
+"""Uploads that go from the client to the store, and are no file yet."""
+
+TRASH_ORDERS: Final = {
+    "number": ("number",),
+    "folded": ("folded", "number"),
+    "size": ("size", "number"),
+}
+"""What the trash is listed by, beside its own order; written to when a file gets there."""
 
 
 class Base(DeclarativeBase):
@@ -161,20 +184,43 @@ class File(Base):
         UniqueConstraint("backend", "key"),
         Index(None, "folded", "number"),
         Index(None, "size", "number"),
-        Index(None, "family", "number"),
-        Index(None, "content_type", "number"),
-        Index(None, "collection", "number"),
-        Index(None, "owner", "number"),
-        Index(None, "collection", "family", "number"),
+        # Lists in the order of arrival, which are counted without a look at their rows.
+        *(
+            Index(
+                "_".join(("ix_files_live", *kept)),
+                *(*kept, "number", "expires_at", "state", "deleted_at"),
+                **_only(rows),
+            )
+            for kept, rows in (
+                (("collection",), _LIVE),
+                (("family",), _LIVE),
+                (("content_type",), _LIVE),
+                (("owner",), f"{_LIVE} AND {_OWNED}"),
+                (("collection", "family"), _LIVE),
+                (("owner", "family"), f"{_LIVE} AND {_OWNED}"),
+            )
+        ),
         *(
             Index(None, kept, sort, "number")
-            for kept in ("collection", "family", "owner")
+            for kept in ("collection", "family", "content_type")
             for sort in ("folded", "size")
         ),
-        Index(None, "sha256"),
-        Index("ix_files_pending", "state", "number", **_only("state <> 'ready'")),
-        Index("ix_files_expires_at", "expires_at", **_only("expires_at IS NOT NULL")),
+        Index(None, "owner", "folded", "number", **_only(_OWNED)),
+        Index(None, "owner", "size", "number", **_only(_OWNED)),
+        Index("ix_files_unhashed", "number", **_only("sha256 IS NULL")),
+        Index(
+            "ix_files_unmeasured",
+            "number",
+            sqlite_where=text(UNMEASURED["sqlite"]),
+            postgresql_where=text(UNMEASURED["postgresql"]),
+        ),
+        Index("ix_files_pending", "number", **_only("state <> 'ready'")),
+        Index("ix_files_expires_at", "expires_at", "number", **_only("expires_at IS NOT NULL")),
         Index("ix_files_deleted_at", "deleted_at", "number", **_only("deleted_at IS NOT NULL")),
+        *(
+            Index(f"ix_files_trash_{order}", *columns, **_only("deleted_at IS NOT NULL"))
+            for order, columns in TRASH_ORDERS.items()
+        ),
         {"sqlite_autoincrement": True},
     )
 
@@ -211,6 +257,12 @@ class Upload(Base):
     updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
     expires_at: Mapped[datetime | None] = mapped_column(index=True)
 
+    __table_args__ = (
+        Index(None, "key"),
+        Index("ix_uploads_held", "expires_at", "id", **_only(HELD)),
+        Index("ix_uploads_unconfirmed", "file_id", **_only(UNCONFIRMED)),
+    )
+
 
 class Counter(Base):
     """How many files and bytes a collection holds for one owner; "" stands for no owner.
@@ -222,7 +274,7 @@ class Counter(Base):
     __tablename__ = "counters"
 
     collection: Mapped[str] = mapped_column(ForeignKey("collections.name"), primary_key=True)
-    owner: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(primary_key=True, index=True)
     files: Mapped[int] = mapped_column(BigInteger, default=0)
     bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     trashed_files: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")

@@ -1,6 +1,6 @@
 """The command: `python -m bench [CASE …]`. Measures, prints the report, and writes it.
 
-`python -m bench fsck`, `growth`, `listing`, `migrate` and `thumbnails` measure no server beside
+`python -m bench fsck`, `growth`, `migrate` and `thumbnails` measure no server beside
 others, and stand by themselves: see ALONE.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import ByteSize, TypeAdapter
 
-from bench import fsck, growth, listing, migrate, opponents, thumbnails
+from bench import fsck, growth, migrate, opponents, thumbnails
 from bench.cases import CASES
 from bench.clients import ClientFailed
 from bench.lineup import BRINGS, OPPONENTS, cases_against
@@ -30,7 +30,6 @@ RESULTS = Path(__file__).parent / "results" / "last.json"
 ALONE = {
     "fsck": fsck.main,
     "growth": growth.main,
-    "listing": listing.main,
     "migrate": migrate.main,
     "thumbnails": thumbnails.main,
 }

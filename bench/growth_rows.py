@@ -54,10 +54,11 @@ def rows(number: int) -> Iterator[tuple[Any, ...]]:
     collections = [name for share, name in _COLLECTIONS for _ in range(share)]
     today = datetime.now(UTC)
     seldom = {(place + 1) * number // (SELDOM + 1) for place in range(SELDOM)}
-    moment = later = ""
+    moment = later = lately = ""
     for place in range(number):
         if place % 60 == 0:
             moment = (today - timedelta(minutes=number - place + 60)).strftime(_MOMENT)
+            lately = (today - timedelta(minutes=place // 60 % 4_000)).strftime(_MOMENT)
             later = (today + timedelta(days=30 + place % 1000)).strftime(_MOMENT)
         share = int(dice.random() * 1_000_000)
         content_type, extension = types[share % 100]
@@ -65,7 +66,7 @@ def rows(number: int) -> Iterator[tuple[Any, ...]]:
         collection = (collections[share // 100 % 100 :] or [small])[0]
         owner = OWNERS[1 + min(share // 7 % 12, 8)]
         word = _WORDS[share // 11 % 8] if share % 2 else _WORDS[share // 13 % 16]
-        if share < 100:
+        if share < 5_000:
             word = "lantern"
         if place == number // 2:
             word = "needle"
@@ -90,7 +91,7 @@ def rows(number: int) -> Iterator[tuple[Any, ...]]:
             ),
             *(moment, moment),
             later if share % EXPIRING == 7 and not rare else None,
-            moment if share // 23 % TRASHED == 7 and not rare else None,
+            lately if share // 23 % TRASHED == 7 and not rare else None,
         )
 
 
@@ -135,6 +136,7 @@ def _fill_sqlite(database: sqlite3.Connection, number: int) -> None:
         "SELECT name, sql, type FROM sqlite_schema WHERE tbl_name = 'files' AND sql IS NOT NULL"
         " AND type IN ('index', 'trigger')"
     ).fetchall()
+    figures = run("SELECT tbl, idx, stat FROM sqlite_stat1").fetchall()
     run("BEGIN")
     for statement, values in _parents("?"):
         run(statement, values)
@@ -147,9 +149,12 @@ def _fill_sqlite(database: sqlite3.Connection, number: int) -> None:
         database.executemany(insert, batch)
     for _, definition, _ in kept:
         run(definition)
+    run("DELETE FROM sqlite_stat1")
+    database.executemany("INSERT INTO sqlite_stat1 VALUES (?, ?, ?)", figures)
     run("INSERT INTO file_search (file_search) VALUES ('rebuild')")
     run(_COUNTERS)
     run("COMMIT")
+    run("ANALYZE sqlite_schema")
     run("PRAGMA journal_mode = WAL").fetchall()
 
 

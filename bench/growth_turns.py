@@ -67,8 +67,8 @@ LISTS: Final[dict[str, tuple[Caller, Query]]] = {
     "searched, few matches": (EVERYONE, Query(search="quicksilver")),
     "searched, few matches, by name": (EVERYONE, Query(search="quicksilver", sort="name")),
     "searched, none": (EVERYONE, Query(search="zeppelin")),
-    "searched, one of 10,000": (EVERYONE, Query(search="lantern")),
-    "searched, a number of four digits": (EVERYONE, Query(search="0042")),
+    "searched, a full page of a rare word": (EVERYONE, Query(search="lantern")),
+    "searched, three digits": (EVERYONE, Query(search="004")),
     "searched, one of 11": (EVERYONE, Query(search="harbour")),
     "searched, one of 11, by name": (EVERYONE, Query(search="harbour", sort="name")),
     "searched, one of 11, by size": (EVERYONE, Query(search="harbour", sort="-size")),
@@ -121,9 +121,9 @@ class Grown:
         """Make files out of bytes that are there, each by itself."""
         for _ in range(AT_ONCE):
             file_id = random_name()
-            name = f"ferry {file_id[:9]}.jpg"
+            name = f"ferry {file_id[:9]}.txt"
             state = IntakeState(file_id, new_key(), name, None, 9, "default", None)
-            state = replace(state, received=9, content_type="image/jpeg")
+            state = replace(state, received=9, content_type="text/plain")
             stored = ObjectInfo(state.key, 9, "", datetime.now(UTC))
             row = Row(state, self._policy, {}, os.urandom(32).hex(), stored)
             self.parts.publishing.publish([row])

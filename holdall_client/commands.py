@@ -275,7 +275,7 @@ def list_files(
         return
     showing.show_files(items)
     if page["next_cursor"] is not None:
-        more = "" if page["total_exact"] else "more than "
+        more = "" if page["total_exact"] else "at least "
         click.echo(f"{len(items)} of {more}{page['total']:,}: --all shows the rest", err=True)
 
 

@@ -20,6 +20,8 @@ from storage.errors import StorageFull
 
 _BUSY_TIMEOUT_MS = 5_000
 _POOL_TIMEOUT = 10
+_CACHE_KIB = 8 * 1024
+"""What a connection to SQLite keeps of it: with 2 MiB, ten million files cost a third more."""
 TURN_WITHIN: Final = 10.0
 """Seconds that a writer waits for others of its process at the most."""
 KEPT: Final = 8 * 1024 * 1024
@@ -132,6 +134,7 @@ def prepare_engine(engine: Engine, *, durable: bool) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -22,7 +22,6 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import Final
 
-
 from services.conditions import precondition, range_applies
 from services.cors import CorsPolicy, Header
 from services.disposition import content_disposition

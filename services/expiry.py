@@ -12,18 +12,19 @@ its object, unless by then it may live longer, or has been restored.
 
 import logging
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from threading import Event, Thread
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import and_, delete, or_, select
+from sqlalchemy import Row, Select, and_, delete, literal, literal_column, or_, select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.elements import ColumnElement
 
-from models import Failure, File, IdempotencyKey, Reservation, Upload, UsedLink, now
+from models import HELD, Failure, File, IdempotencyKey, Reservation, Upload, UsedLink, now
 from services.database import Database
 from services.direct import Direct
 from services.errors import HoldallError
-from services.files import COUNTED, Files, Removed, count_removed
+from services.files import COUNTED, READY, Files, Removed, count_removed
 from services.leases import Leases
 from services.mirroring import Mirrors
 from services.resumable import Uploads
@@ -33,6 +34,8 @@ from storage.errors import StorageError
 
 REMEMBERED: Final = timedelta(days=7)
 """How long an expired upload is answered with 410 and not with 404."""
+
+Moment = InstrumentedAttribute[datetime | None]
 
 _BATCH: Final = 100
 _LEASE: Final = "expire-uploads"
@@ -81,11 +84,11 @@ class Expiry:
 
     def due_files(self) -> Iterator[str]:
         """Yield the ids of files that have expired."""
-        return self._due(_is_over())
+        return self._due(_is_over(), File.expires_at)
 
     def due_trash(self) -> Iterator[str]:
         """Yield the ids of files that have been in the trash for long enough."""
-        return self._due(self._is_rubbish())
+        return self._due(self._is_rubbish(), File.deleted_at)
 
     def drop_uploads(self) -> Iterator[str]:
         """Drop uploads that have expired, and yield the ids of those that were."""
@@ -125,18 +128,27 @@ class Expiry:
         return uploads, files, trash
 
     def _all_expired(self) -> Iterator[tuple[str, str]]:
-        after = ""
-        while batch := self._expired(after):
-            yield from batch
-            after = batch[-1][0]
+        """Yield ids of uploads and their protocols, the first to expire first."""
+        over = select(Upload.id, Upload.protocol, Upload.expires_at).where(
+            literal_column(f"({HELD})"), Upload.expires_at <= now()
+        )
+        for row in self._in_batches(over, Upload.expires_at, Upload.id):
+            yield row.id, row.protocol
 
-    def _expired(self, after: str) -> list[tuple[str, str]]:
-        """Return ids of uploads and their protocols."""
-        holds_something = or_(Upload.state != EXPIRED, Upload.key != "")
-        over = and_(Upload.expires_at <= now(), holds_something, Upload.id > after)
-        query = select(Upload.id, Upload.protocol).where(over).order_by(Upload.id).limit(_BATCH)
+    def _in_batches(
+        self, over: Select[*tuple[Any, ...]], moment: Moment, name: InstrumentedAttribute[Any]
+    ) -> Iterator[Row[*tuple[Any, ...]]]:
+        """Yield rows in the order of the moment that they were to last until."""
+        query = over.order_by(moment, name).limit(_BATCH)
         with self._database.read() as session:
-            return [(row.id, row.protocol) for row in session.execute(query)]
+            batch = session.execute(query).all()
+        while batch:
+            yield from batch
+            last = tuple_(
+                literal(batch[-1]._mapping[moment], moment.type), batch[-1]._mapping[name]
+            )
+            with self._database.read() as session:
+                batch = session.execute(query.where(tuple_(moment, name) > last)).all()
 
     def _drop(self, upload_id: str, protocol: str) -> bool:
         try:
@@ -148,16 +160,9 @@ class Expiry:
             log.warning("not dropped", extra={"upload": upload_id, "reason": str(error)})
             return False
 
-    def _due(self, due: ColumnElement[bool]) -> Iterator[str]:
-        after = 0
-        query = select(File.number, File.id).where(due).order_by(File.number).limit(_BATCH)
-        while True:
-            with self._database.read() as session:
-                batch = session.execute(query.where(File.number > after)).all()
-            if not batch:
-                return
-            yield from (row.id for row in batch)
-            after = batch[-1].number
+    def _due(self, due: ColumnElement[bool], moment: Moment) -> Iterator[str]:
+        over = select(File.id, File.number, moment).where(due)
+        return (row.id for row in self._in_batches(over, moment, File.number))
 
     def _drop_files(self, due: ColumnElement[bool]) -> Iterator[str]:
         """Drop files in batches. A store that fails keeps its others until the next run."""
@@ -186,7 +191,7 @@ class Expiry:
     def _is_rubbish(self) -> ColumnElement[bool]:
         before = now() - self._trash_expires_in
         lives = or_(File.expires_at.is_(None), File.expires_at > now())
-        return and_(File.state == "ready", File.deleted_at <= before, lives)
+        return and_(File.state == READY, File.deleted_at <= before, lives)
 
     def forget(self) -> None:
         """Delete rows that nobody asks for any more: what was remembered for a while."""
@@ -201,4 +206,4 @@ class Expiry:
 
 
 def _is_over() -> ColumnElement[bool]:
-    return and_(File.state == "ready", File.expires_at <= now())
+    return and_(File.state == READY, File.expires_at <= now())

@@ -10,11 +10,12 @@ from collections.abc import Collection, Iterator
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import func, literal_column, select
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import InstrumentedAttribute
+from sqlalchemy.sql.elements import ColumnElement
 
-from models import File, Upload
+from models import UNCONFIRMED, File, Upload
 from services.fsck_findings import base_of
 from services.thumbnails_wanted import original_of
 
@@ -29,6 +30,7 @@ class Named(StrEnum):
 
 _FINAL: Final = Upload.storage_state["final"].as_string()
 """Where a direct upload's bytes go once they are confirmed, beside the key that they came to."""
+_CONFIRMING: Final[ColumnElement[bool]] = literal_column(f"({UNCONFIRMED})")
 
 
 def names_of(session: Session, keys: Collection[str]) -> dict[str, Named]:
@@ -37,7 +39,7 @@ def names_of(session: Session, keys: Collection[str]) -> dict[str, Named]:
     originals = {key: found for key in keys if (found := original_of(key)) is not None}
     wanted = {*bases, *bases.values()}
     uploads = set(session.scalars(select(Upload.key).where(Upload.key.in_(wanted))))
-    uploads.update(session.scalars(select(_FINAL).where(_FINAL.in_(wanted))))
+    uploads.update(session.scalars(select(_FINAL).where(_CONFIRMING, _FINAL.in_(wanted))))
     of_files = select(File.key).where(
         File.backend.in_(list(_values(session, File.backend))),
         File.key.in_([*bases, *originals.values()]),

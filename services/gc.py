@@ -23,21 +23,20 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Final
 
-from sqlalchemy import and_, delete, select
+from sqlalchemy import and_, delete, func, select
 
 from models import File, now
 from services import fsck
 from services.database import Database
 from services.direct_rows import STAGING
 from services.expiry import Expiry
-from services.files import Files, Removed
+from services.files import READY, Files, Removed
 from services.fsck import Fsck, Unchecked
 from services.fsck_findings import Finding, Tally
 from services.fsck_findings import Kind as Wrong
 from services.gc_items import Item, Kind, Options
 from services.gc_leftovers import Leftovers, scratch
 from services.leases import Leases
-from services.walking import READY
 from storage.base import Mirrored, Storage
 from storage.errors import StorageError
 from storage.keys import folders
@@ -199,7 +198,8 @@ class Collector:
 
     def _pending(self, options: Options, before: datetime) -> Iterator[Item]:
         """Yield rows whose file was never published; they are in no counter."""
-        known = File.backend.in_([*self._storages])
+        # Put such that not all that a backend has is gone through.
+        known = func.coalesce(File.backend, "").in_([*self._storages])
         waits = and_(File.state != READY, File.created_at <= before, known)
         columns = (File.number, File.id, File.backend, File.key, File.created_at)
         after = 0

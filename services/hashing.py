@@ -16,6 +16,7 @@ from sqlalchemy import select, update
 
 from models import File
 from services.database import Database
+from services.files import READY
 from services.leases import Leases
 from storage.base import Storage
 from storage.errors import IntegrityError, StorageError
@@ -89,10 +90,10 @@ class Hashing:
                 log.exception("hashing files failed")
 
     def _unhashed(self, after: int) -> list[Unhashed]:
-        """Return the next files without a hash; NULLs stand in the index of `sha256` too."""
+        """Return the next files without a hash, which have an index of their own."""
         query = (
             select(File.number, File.backend, File.key, File.size)
-            .where(File.sha256.is_(None), File.state == "ready", File.number > after)
+            .where(File.sha256.is_(None), File.state == READY, File.number > after)
             .order_by(File.number)
             .limit(_BATCH)
         )

@@ -1,33 +1,19 @@
 """Pages of files: filtered, searched, sorted, and as quick on the last page as on the first.
 
 A page goes on from where the one before it ended (keyset), never from a count of rows to skip.
-Search is an index on the folded name: trigrams for three characters and more, and for shorter
-words the beginning of the name. What very many names have is not fetched out of the index: any list
-comes upon it soon.
+How the matches are come by is `services.leading`'s to say.
 """
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import (
-    Select,
-    and_,
-    column,
-    false,
-    func,
-    literal,
-    literal_column,
-    select,
-    table,
-    text,
-    true,
-    tuple_,
-)
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import Select, and_, func, literal, select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from models import File
@@ -36,10 +22,8 @@ from services.counters import total_files
 from services.database import Database
 from services.errors import InvalidField
 from services.filenames import folded
-from services.files import SHOWN, FileInfo, belongs_to, is_live, is_trashed
-
-COUNTED: Final = 10_000
-"""Matches of a filter that are counted; beyond it the total is said to be inexact."""
+from services.files import SHOWN, FileInfo, is_live, is_ready
+from services.leading import Asked, Leading, Way
 
 SORTS: Final[dict[str, InstrumentedAttribute[Any]]] = {
     "created": File.number,
@@ -51,9 +35,6 @@ SORTS: Final[dict[str, InstrumentedAttribute[Any]]] = {
 
 Only what is in the trash has been `deleted`.
 """
-
-_SEARCH: Final = table("file_search", column("rowid"))
-"""SQLite's index of names; its rows have the numbers of their files."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -96,90 +77,91 @@ class Listing:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._leading = Leading(database.dialect)
 
     def page(self, caller: Caller, query: Query) -> Page:
         """Return one page. Raises NotSignedIn and InvalidField."""
         caller.require("read")
         column, descending = _order(query)
-        matching = self.matching(caller, query)
         with self._database.read() as session:
-            total = self._total(session, caller, query, matching)
-        if total > COUNTED:
-            matching = self._matching(caller, query, common=True)
-        keys = _keys(column, few=query.filtered and total <= COUNTED)
-        rows = _after(select(File.number, column, *SHOWN).where(*matching), query, column, keys)
-        ways = [each.desc() if descending else each.asc() for each in keys]
-        with self._database.read() as session:
-            found = session.execute(rows.order_by(*ways).limit(query.limit + 1)).all()
+            way = self._leading.way(session, _asked(session, caller, query))
+            keys = _keys(column, way)
+            ways = [each.desc() if descending else each.asc() for each in keys]
+            rows = select(File.number, column, *SHOWN).where(*way.conditions)
+            rows = _after(rows, query, column, keys).order_by(*ways)
+            found = session.execute(rows.limit(query.limit + 1)).all()
         shown = found[: query.limit]
         more = len(found) > query.limit
         return Page(
             items=[FileInfo(*row[2:]) for row in shown],
-            total=min(total, COUNTED) if query.filtered else total,
-            total_exact=not query.filtered or total <= COUNTED,
+            total=way.total if way.exact else max(way.total, len(shown)),
+            total_exact=way.exact,
             cursor=_cursor(query.sort, shown[-1][1], shown[-1][0]) if more else None,
         )
 
     def matching(self, caller: Caller, query: Query) -> list[ColumnElement[bool]]:
         """Return what a file that `query` lists fulfils, whichever page it is on."""
-        return self._matching(caller, query, common=False)
-
-    def _matching(self, caller: Caller, query: Query, *, common: bool) -> list[ColumnElement[bool]]:
-        """Return the same; `common` says that it is true of very many files."""
-        conditions = [is_trashed() if query.trashed else is_live(), belongs_to(caller)]
-        if query.collection:
-            conditions.append(File.collection == query.collection)
-        if query.content_type:
-            conditions.append(_of_type(query.content_type.lower()))
-        if query.search and (words := folded(query.search.replace("\0", "").strip())):
-            if common:
-                return [*conditions, self._named_like(words)]
-            if len(words) >= 3 and self._database.dialect == "sqlite":
-                # Hidden from the planner, or it goes through a whole collection for a rare word.
-                conditions = [func.coalesce(and_(*conditions), false())]
-            conditions.append(self._named(words))
-        return conditions
-
-    def _named(self, words: str) -> ColumnElement[bool]:
-        """Match names that contain `words`, through the index of the database in use."""
-        if len(words) < 3:
-            return and_(File.folded >= words, File.folded < words + "\U0010ffff")
-        if self._database.dialect == "sqlite":
-            phrase = '"' + words.replace('"', '""') + '"'
-            matches = text("file_search MATCH :phrase").bindparams(phrase=phrase)
-            return and_(_SEARCH.c.rowid == File.number, matches)
-        grams = func.holdall_grams(words)
-        contained = literal_column("files.grams").op("@>")(grams)
-        return contained & File.folded.contains(words, autoescape=True)
-
-    def _named_like(self, words: str) -> ColumnElement[bool]:
-        """Match the same names by a look at each, for words that the next few files will have.
-
-        To fetch all of them out of the index and sort them takes the longer the more there are.
-        """
-        if len(words) < 3:
-            return func.substr(File.folded, 1, len(words)) == words
-        place = func.instr if self._database.dialect == "sqlite" else func.strpos
-        return place(File.folded, words) > 0
-
-    def _total(
-        self, session: Any, caller: Caller, query: Query, matching: list[ColumnElement[bool]]
-    ) -> int:
-        if not query.filtered:
-            owner = None if caller.is_admin else caller.owner
-            collection = query.collection or caller.collection
-            if caller.collection not in (None, collection):
-                return 0
-            return total_files(session, collection=collection, owner=owner, trashed=query.trashed)
-        some = select(literal(1)).select_from(File).where(*matching).limit(COUNTED + 1)
-        return int(session.scalar(select(func.count()).select_from(some.subquery())) or 0)
+        return self._leading.matching(_asked(None, caller, query))
 
 
-def _of_type(wanted: str) -> ColumnElement[bool]:
-    major, slash, minor = wanted.partition("/")
-    if not slash or minor == "*":
-        return true() if major == "*" else File.family == major
-    return File.content_type == wanted
+def _asked(session: Session | None, caller: Caller, query: Query) -> Asked:
+    """Put together what is asked for; without a session, its sizes are not."""
+    filters = _filters(caller, query)
+    known: dict[str, int] = {}
+    total, among = 0, 0
+    if session is not None:
+        count = partial(total_files, session, trashed=query.trashed)
+        wanted = {caller.collection, query.collection} - {None}
+        collection, owner = (*wanted, None)[0], None if caller.is_admin else caller.owner
+        total = count(collection=collection, owner=owner) if len(wanted) < 2 else 0
+        among = total_files(session, collection=None, owner=None) if query.trashed else total
+        if len(filters) > 1 or query.filtered:
+            known = _known(count, collection, owner, filters, total)
+    return Asked(
+        there=is_ready() if query.trashed else is_live(),
+        filters=filters,
+        words=folded((query.search or "").replace("\0", "").strip()),
+        sort=_order(query)[0],
+        known=known,
+        total=None if query.filtered else total,
+        among=among,
+    )
+
+
+def _known(
+    count: Callable[..., int],
+    collection: str | None,
+    owner: str | None,
+    filters: Mapping[str, Any],
+    total: int,
+) -> dict[str, int]:
+    """Return the sizes of the filters that the counters know."""
+    if "deleted_at" in filters:
+        return {"deleted_at": count(collection=None, owner=None)}
+    if not {"collection", "owner"} <= {*filters}:
+        return dict.fromkeys({"collection", "owner"} & {*filters}, total)
+    return {
+        "collection": count(collection=collection, owner=None),
+        "owner": count(collection=None, owner=owner),
+    }
+
+
+def _filters(caller: Caller, query: Query) -> dict[str, ColumnElement[bool]]:
+    """Return the conditions besides that a file is there, by the column that each is of."""
+    filters: dict[str, ColumnElement[bool]] = {}
+    wanted = {caller.collection, query.collection} - {None}
+    if wanted:
+        filters["collection"] = and_(*(File.collection == each for each in wanted))
+    if not caller.is_admin:
+        filters["owner"] = File.owner == caller.owner
+    major, slash, minor = (query.content_type or "*").lower().partition("/")
+    if slash and minor != "*":
+        filters["content_type"] = File.content_type == f"{major}/{minor}"
+    elif major != "*":
+        filters["family"] = File.family == major
+    if query.trashed:
+        filters["deleted_at"] = File.deleted_at.is_not(None)
+    return filters
 
 
 def _order(query: Query) -> tuple[InstrumentedAttribute[Any], bool]:
@@ -191,13 +173,10 @@ def _order(query: Query) -> tuple[InstrumentedAttribute[Any], bool]:
     return column, query.sort.startswith("-")
 
 
-def _keys(column: InstrumentedAttribute[Any], *, few: bool) -> list[ColumnElement[Any]]:
-    """Return what a list is sorted by. A `few` matches are better sorted than come upon.
-
-    So for these it is put such that no index of it is followed, but one of the filters.
-    """
-    keys = [column] if column is File.number else [column, File.number]
-    return [func.coalesce(each, each) if few else each.expression for each in keys]
+def _keys(column: InstrumentedAttribute[Any], way: Way) -> list[ColumnElement[Any]]:
+    """Return what a list is sorted by: where it is to be sorted, such that no index has it."""
+    keys = [way.number] if column is File.number else [column.expression, way.number]
+    return [func.coalesce(each, each) for each in keys] if way.sorts else keys
 
 
 def _after(

@@ -15,12 +15,14 @@ from threading import Event, Thread
 from time import monotonic
 from typing import Any, Final
 
-from sqlalchemy import String, cast, func, select, update
+from sqlalchemy import String, cast, func, literal_column, select, update
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.sql.elements import ColumnElement
 
-from models import File
+from models import UNMEASURED, File
 from services.database import Database
 from services.errors import ImageRefused, ThumbnailsBusy
+from services.files import READY
 from services.leases import Leases
 from services.stored import StoredFile
 from services.thumbnails import LARGEST_SOURCE, whole
@@ -37,6 +39,12 @@ _BATCH: Final = 100
 _MOST_WAITING: Final = 1000
 _IS_MISSING: Final = func.coalesce(cast(File.media, String), "null") == "null"
 """A column of JSON has two ways to hold nothing."""
+_HAS_TYPE: Final = func.coalesce(File.content_type, "").in_(TYPES)
+"""Put such that no index of types is followed, which the most of them have been measured in."""
+_UNMEASURED: Final[dict[str, ColumnElement[bool]]] = {
+    name: literal_column(f"({rows})") for name, rows in UNMEASURED.items()
+}
+"""The same of images, as the index of those says it, so that it is found."""
 
 log = logging.getLogger("holdall.media")
 
@@ -133,11 +141,11 @@ class Media:
             self._measure(file)
 
     def _unmeasured(self) -> list[tuple[int, StoredFile]]:
-        return self._found(File.family == "image", File.number > self._after)
+        return self._found(_UNMEASURED[self._database.dialect], File.number > self._after)
 
     def _found(self, *conditions: Any) -> list[tuple[int, StoredFile]]:
         columns = (File.number, File.id, File.content_type, File.size, File.backend, File.key)
-        wanted = (File.state == "ready", File.content_type.in_(TYPES), _IS_MISSING, *conditions)
+        wanted = (File.state == READY, _HAS_TYPE, _IS_MISSING, *conditions)
         query = select(*columns).where(*wanted).order_by(File.number).limit(_BATCH)
         with self._database.read() as session:
             rows = session.execute(query).all()

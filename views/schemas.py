@@ -221,7 +221,7 @@ class UploadLink(Answer):
 class FileList(Answer):
     items: list[File]
     total: int
-    total_exact: bool = Field(description="False when there are more than `total`")
+    total_exact: bool = Field(description="False when there may be more than `total`")
     next_cursor: str | None
 
 

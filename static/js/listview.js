@@ -217,7 +217,7 @@ export class ListView {
   counted() {
     const { list } = this;
     if (!list.started) return list.error ? "" : "Loading…";
-    return list.exact ? count(list.total, "file", "files") : `More than ${number(list.total)} files`;
+    return list.exact ? count(list.total, "file", "files") : `At least ${number(list.total)} files`;
   }
 }
 

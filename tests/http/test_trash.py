@@ -156,11 +156,14 @@ def test_what_very_many_files_have_in_their_names_is_found_all_the_same(
     for query in ({"q": "REPORT"}, {"q": "re"}, {"q": "rt a"}, {"q": "t"}, {"q": "%"}):
         asked = {"sort": "name"} | query
         few = client.get("/api/files", query_string=asked).get_json()["items"]
-        with monkeypatch.context() as counted:
-            counted.setattr("services.listing.COUNTED", 0)
-            page = client.get("/api/files", query_string=asked).get_json()
-        assert page["items"] == few
-        assert page["total_exact"] is not bool(few)
+        for worth, common in ((0, 0), (0, -1), (99, 0)):
+            with monkeypatch.context() as bounded:
+                bounded.setattr("services.leading.LOOKED_AT", 0)
+                bounded.setattr("services.leading.WORTH", worth)
+                bounded.setattr("services.leading.COMMON", common)
+                page = client.get("/api/files", query_string=asked).get_json()
+            assert page["items"] == few
+            assert page["total_exact"] is not bool(few)
 
 
 @pytest.mark.parametrize("deployment", ("local-sqlite", "s3-postgresql"), indirect=True)

@@ -123,7 +123,7 @@ def test_the_look_for_them_is_a_look_into_an_index(local_app: Holdall) -> None:
     )
     with database_of(local_app).read() as session:
         plan = " ".join(str(row[3]) for row in session.execute(text(query)))
-    assert "ix_files_sha256" in plan and "TEMP B-TREE" not in plan
+    assert "ix_files_unhashed" in plan and "TEMP B-TREE" not in plan
 
 
 def test_it_runs_by_itself(app_with: MakeApp) -> None:
