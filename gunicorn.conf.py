@@ -19,6 +19,7 @@ from config.logs import logging_config
 from config.metrics import claim_metrics_folder, metrics_parent
 
 _CLIENTS_AT_ONCE = 1536
+_OTHER_FILES = 256
 
 
 def _settings() -> Settings:
@@ -47,6 +48,12 @@ def _raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def _file_limit() -> int:
+    """Return how many files a worker may have open."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
+
+
 class _Logger(Logger):  # type: ignore[misc]
     """gunicorn's own lines, written as the application's are; the application logs the requests."""
 
@@ -63,7 +70,7 @@ workers = _SETTINGS.web_concurrency
 worker_class = "worker.front.Worker"
 threads = _threads(_SETTINGS)
 # Who waits is held by the worker's loop, and costs a descriptor only.
-worker_connections = threads + 8192
+worker_connections = max(threads + 1, min(threads + 8192, _file_limit() - _OTHER_FILES))
 backlog = 2048
 
 # gthread's heartbeat is its event loop's, so this is no limit on a request.

@@ -29,6 +29,9 @@ from views.thumbnails import Planned
 SMALL: Final = 64 * 1024
 """Bytes of the largest body that is read before it is sent, and may be kept."""
 
+LONGEST_KEY: Final = 1024
+"""Characters of a client's that an answer is kept by; one that hangs on more is not kept."""
+
 _PARTICULAR: Final = frozenset(delivery.REQUEST_HEADERS) - {"accept", "if-none-match", "origin"}
 """Headers by which an answer is one of many, and not worth keeping."""
 
@@ -82,8 +85,9 @@ class AtOnce:
         if not announced and _PARTICULAR.isdisjoint(headers):
             accept = headers.get("accept") if query else None
             chosen = (headers.get("if-none-match"), headers.get("origin"), accept)
-            key = (row, method, name, query, chosen)
-            kept = self._prepared.get(key, time.time())
+            if len(path) + len(query) + sum(map(len, filter(None, chosen))) <= LONGEST_KEY:
+                key = (row, method, name, query, chosen)
+            kept = self._prepared.get(key, time.time()) if key else None
             if kept is not None:
                 end(observed, method, path, kept.code, kept.length, peer)
                 return Ready(kept.status, kept.fields + observed.field, kept.content)
@@ -110,7 +114,7 @@ class AtOnce:
         try:
             about = self._public.about(file, asked, query, announced, makes=False)
             ready = None if about is None else self._ready(about, file.backend)
-        except (StorageError, HoldallError):
+        except (StorageError, HoldallError, OSError):
             return None
         if about is None or ready is None:
             return None

@@ -10,8 +10,8 @@ from typing import Any, Final
 KEPT: Final = 16 * 1024 * 1024
 """Bytes of all answers that a process keeps."""
 
-_AROUND: Final = 2048
-"""Bytes that an answer takes besides those of its body."""
+_AROUND: Final = 4096
+"""Bytes that an answer takes besides those of its body, with what it is kept by."""
 
 Key = tuple[Any, ...]
 """A row as the database gives it, and what else an answer depends on."""

@@ -38,7 +38,10 @@ def only_wanted(query: str) -> Wanted | None:
 
     Raises InvalidField for a mistake in a parameter that is known.
     """
-    values = parse_qs(query, keep_blank_values=True, max_num_fields=len(PARAMETERS) + 1)
+    try:
+        values = parse_qs(query, keep_blank_values=True, max_num_fields=len(PARAMETERS) + 1)
+    except ValueError:
+        return None
     return wanted(values) if PARAMETERS.issuperset(values) else None
 
 

@@ -30,6 +30,7 @@ from worker.threads import (
     MOST_DRAINED,
     READ_WITHIN,
     ThreadedWorker,
+    limit_waits,
 )
 
 RECEIVED: Final = 16 * 1024
@@ -43,6 +44,9 @@ LOOKED_AT: Final = 1.0
 
 IN_A_ROW: Final = 16
 """Requests that a client has sent at once that are answered before others have their turn."""
+
+EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""What accept(2) says when there is no room for another client."""
 
 EVICTED: Final = 64
 """Idle connections that are closed at a time where there is no room for a new one."""
@@ -85,7 +89,7 @@ class Worker(ThreadedWorker):
 
     def init_process(self) -> None:
         self._held: set[Connection] = set()
-        self._now = self._next_look = time.monotonic()
+        self._now = self._next_look = self._accepts_at = time.monotonic()
         self._keepalive = float(self.cfg.keepalive)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="read-ahead")
         super().init_process()
@@ -93,7 +97,10 @@ class Worker(ThreadedWorker):
     def run(self) -> None:
         self.poller.close()
         self.poller: Poller = Poller()
+        # Threads that outlive the loop still write there: it must not become another file's number.
+        self.method_queue.close = lambda: None
         super().run()
+        self._readers.shutdown(wait=False, cancel_futures=True)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Do what all that is ready is ready for; the time is read once for all of it."""
@@ -107,24 +114,42 @@ class Worker(ThreadedWorker):
         self._at_once = getattr(self.application, "at_once", None)
 
     def accept(self, listener: Any) -> None:
+        self.takes(listener)
+
+    def takes(self, listener: Any) -> bool:
+        """Take the next client in line, and say whether there was one."""
         if self.cfg.is_ssl:
-            super().accept(listener)
-            return
+            return super().takes(listener)
         try:
             client, address = listener.accept()
         except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.ECONNABORTED):
-                raise
-            return
+            if error.errno in EXHAUSTED:
+                self._pause(error)
+                return False
+            return error.errno not in (errno.EAGAIN, errno.EBADF, errno.EINVAL)
         self.nr_conns += 1
         conn = Connection(self.cfg, client, address, listener.getsockname())
         conn.deadline = self._now + self._keepalive
         self._held.add(conn)
         self._on_event(conn)
+        return True
+
+    def _pause(self, error: OSError) -> None:
+        """Take nobody for a moment, and let idle clients go, when descriptors have run out."""
+        self.log.warning("no client is accepted for a moment: %s", error.strerror)
+        self._accepts_at = time.monotonic() + LOOKED_AT
+        self._evict()
+        self.set_accept_enabled(False)
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        super().set_accept_enabled(enabled and time.monotonic() >= self._accepts_at)
 
     def handle(self, conn: Any) -> Any:
-        if isinstance(conn, Connection) and conn.early:
-            conn.unread()
+        if isinstance(conn, Connection):
+            if not conn.initialized:
+                limit_waits(conn.sock)
+            if conn.early:
+                conn.unread()
         return super().handle(conn)
 
     def finish_request(self, conn: Any, future: Future[Any]) -> None:
@@ -183,7 +208,7 @@ class Worker(ThreadedWorker):
                 self._wait(conn, READ, self._idle_for())
                 return
             head, end, rest = conn.early.partition(END)
-            if not end and len(head) < MOST:
+            if not end and len(head) < MOST and not _has_bare_line_feed(head):
                 self._wait(conn, READ, None if conn.in_head else HEAD_WITHIN)
                 conn.in_head = True
                 return
@@ -205,27 +230,30 @@ class Worker(ThreadedWorker):
         asked = read_head(head)
         if asked is None:
             return False
+        answer: Ready | None = None
         try:
-            answer = self._at_once(
-                asked.method, asked.path, asked.query, asked.headers, conn.client
-            )
+            told = (asked.method, asked.path, asked.query, asked.headers, conn.client)
+            answer = self._at_once(*told)
+            if answer is None:
+                return False
+            keep_alive = asked.keep_alive and self._counts()
+            begin = head_of(answer, keep_alive) + answer.content
         except Exception:
             # The application has an answer for what fails.
             self.log.exception("a request is answered in another way")
+            if answer is not None and answer.body is not None:
+                answer.body.close()
             return False
-        if answer is None:
-            return False
-        self._count()
-        keep_alive = asked.keep_alive and self.alive
-        conn.sending = Sending(head_of(answer, keep_alive) + answer.content, answer, keep_alive)
+        conn.sending = Sending(begin, answer, keep_alive)
         return True
 
-    def _count(self) -> None:
-        """End the worker after as many requests as gunicorn was told."""
+    def _counts(self) -> bool:
+        """Count a request, and say whether the worker has not yet had as many as it is to have."""
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
             self.log.info("Autorestarting worker after current request.")
             self.alive = False
+        return self.alive
 
     def _send(self, conn: Connection) -> bool:
         """Send on, and say whether that was all and another request may be answered.
@@ -254,7 +282,7 @@ class Worker(ThreadedWorker):
 
     def _bring(self, conn: Connection, sending: Sending) -> None:
         """Have a thread wait for the disk, and go on when it has."""
-        self._wait(conn, 0, inf)
+        self._wait(conn, 0, READ_WITHIN)
         brought = self._readers.submit(sending.bring)
         brought.add_done_callback(
             lambda _: self.method_queue.defer(self._guarded, self._advance, conn)
@@ -307,15 +335,24 @@ class Worker(ThreadedWorker):
             for conn in [each for each in self._held if force or each.deadline <= now]:
                 self._drop(conn)
         if self.nr_conns >= self.worker_connections:
-            idle = sorted((each.deadline, id(each), each) for each in self._held if each.is_idle)
-            for _, _, conn in idle[:EVICTED]:
-                self._drop(conn)
+            self._evict()
+
+    def _evict(self) -> None:
+        """Close those that have been idle for longest, and only then those with half a head."""
+        idle = (each for each in self._held if each.is_idle)
+        for conn in sorted(idle, key=lambda each: (each.in_head, each.deadline))[:EVICTED]:
+            self._drop(conn)
 
     def _cap_keepalive(self, deadline: float) -> None:
         super()._cap_keepalive(deadline)
         for conn in self._held:
             if conn.is_idle:
                 conn.deadline = min(conn.deadline, deadline)
+
+
+def _has_bare_line_feed(head: bytes) -> bool:
+    """Say whether a line ends as none may: gunicorn refuses it, and need not wait for the rest."""
+    return head.count(b"\n") != head.count(b"\r\n")
 
 
 def head_of(answer: Ready, keep_alive: bool) -> bytes:

@@ -16,6 +16,10 @@ TURN: Final = 4 * PIECE
 """Bytes that one connection gets before the others have their turn."""
 
 
+PROBED: Final = 128 * 1024
+"""Bytes between those that are looked at; the kernel reads about as many at a time."""
+
+
 class Body(Protocol):
     """An open file that stands for an answer's bytes."""
 
@@ -66,7 +70,7 @@ class Sending:
         end = self._offset + TURN
         while self._left and self._offset < end:
             size = min(self._left, PIECE)
-            require_in_memory(self._fd, self._offset + size - 1)
+            require_in_memory(self._fd, self._offset, size)
             sent = os.sendfile(to.fileno(), self._fd, self._offset, size)
             if not sent:
                 raise OSError(errno.EIO, "the object became shorter while it was sent")
@@ -85,13 +89,14 @@ class Sending:
             self._body.close()
 
 
-def require_in_memory(fd: int, offset: int) -> None:
-    """Raise NotInMemory if the byte at `offset` is on the disk only.
+def require_in_memory(fd: int, offset: int, size: int) -> None:
+    """Raise NotInMemory if bytes of a range are on the disk only, by a look at a few of them.
 
-    Where the filesystem cannot tell, it is taken to be in memory.
+    Where the filesystem cannot tell, they are taken to be in memory.
     """
     try:
-        os.preadv(fd, [bytearray(1)], offset, os.RWF_NOWAIT)
+        for at in (*range(offset, offset + size - 1, PROBED), offset + size - 1):
+            os.preadv(fd, [bytearray(1)], at, os.RWF_NOWAIT)
     except BlockingIOError as error:
         raise NotInMemory from error
     except OSError:

@@ -22,7 +22,7 @@ from typing import Any, Final
 from gunicorn import util
 from gunicorn.workers.gthread import ThreadWorker
 
-from worker.heads import PREFIXES
+from worker.heads import END, MOST, PREFIXES
 
 HEAD_WITHIN: Final = 20
 """Seconds that a client may take to send a head, or pause in it once a thread reads it."""
@@ -45,7 +45,6 @@ STAY_MS: Final = 2
 MOST_IN_A_ROW: Final = 100
 """Requests of one connection that a thread answers before others have their turn."""
 
-_LONGEST: Final = max(map(len, PREFIXES))
 _TIMEVAL: Final = struct.Struct("@ll")
 
 
@@ -102,11 +101,15 @@ class ThreadedWorker(ThreadWorker):  # type: ignore[misc]
 
     def _take_those_in_line(self, listener: Any) -> None:
         """Accept whom the kernel has accepted already: they would be reset."""
-        taken = -1
-        while listener.sock is not None and taken < self.nr_conns:
-            taken = self.nr_conns
-            with suppress(OSError):
-                self.accept(listener)
+        with suppress(OSError):
+            while listener.sock is not None and self.takes(listener):
+                pass
+
+    def takes(self, listener: Any) -> bool:
+        """Take the next client in line, and say whether there was one."""
+        before = self.nr_conns
+        self.accept(listener)
+        return bool(self.nr_conns > before)
 
     def _cap_keepalive(self, deadline: float) -> None:
         super()._cap_keepalive(deadline)
@@ -131,18 +134,23 @@ def comes_soon(conn: Any) -> bool:
 
     Staying for it in the request's thread saves the way through the thread that accepts for all:
     two wake-ups and a hand-over, which cost more than a small answer itself. A request that may be
-    answered without a thread is not stayed for.
+    answered without a thread is not stayed for, nor is one whose head has not come whole.
     """
     if early := conn.parser.unreader.buf.getvalue():
-        return not early.startswith(PREFIXES)
+        return _is_for_a_thread(early)
     waiting = select.poll()
     waiting.register(conn.sock, select.POLLIN)
     if not waiting.poll(STAY_MS):
         return False
     try:
-        return not conn.sock.recv(_LONGEST, socket.MSG_PEEK).startswith(PREFIXES)
+        return _is_for_a_thread(conn.sock.recv(MOST, socket.MSG_PEEK))
     except OSError:
-        return True
+        return False
+
+
+def _is_for_a_thread(early: bytes) -> bool:
+    """Say whether a request's head is there, whole, and not one that the loop may answer."""
+    return END in early and not early.startswith(PREFIXES)
 
 
 def write_error(connection: socket.socket, status: int, reason: str, message: str) -> None:

@@ -383,3 +383,10 @@ def test_the_prefix_of_a_file_is_that_of_its_thumbnails_alone(local_app: Holdall
     for each in (key, key + "01w64", key[:-1] + "y", key + "a" * 26):
         keep(local_app, b"x", key=each)
     assert [info.key for info in storage_of(local_app).scan(prefix_of(key))] == [key + "01w64"]
+
+
+@pytest.mark.parametrize("query", ("w=1&" * 6, "w=1&x=1&" * 4, "w=1&fit=cover&h=1&w=2"))
+def test_a_query_of_too_many_words_is_refused(local_client: FlaskClient, query: str) -> None:
+    file = put(local_client)
+    answer = local_client.get(f"{file['url']}?{query}")
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_field")

@@ -15,7 +15,9 @@ import pytest
 from tests.live.test_faults import eventually, upload
 from tests.live.test_shutdown import answer_on, connected, ended, tell
 from tests.live.test_wire import head, put
+from tests.support.processes import free_ports
 from tests.support.service import Service, running
+from worker.threads import HEAD_WITHIN
 
 MIB = 1024 * 1024
 LARGE = hashlib.shake_128(b"large").digest(24 * MIB)
@@ -191,6 +193,69 @@ def test_idle_clients_make_room_for_new_ones(tmp_path: Path) -> None:
         assert service.request("GET", "/api/health").status == 200
         (worker,) = service.workers()
         assert len(worker.net_connections()) < 100
+
+
+def test_half_a_head_behind_a_request_holds_no_thread(tmp_path: Path) -> None:
+    with running(tmp_path, WEB_CONCURRENCY="1", THREADS="1") as service, ExitStack() as stack:
+        for _ in range(3):
+            connection = stack.enter_context(connected(service))
+            connection.sendall(head("GET /api/health") + b"G")
+            assert answer_on(connection).status == 200
+        began = time.monotonic()
+        assert service.request("GET", "/api/health").status == 200
+        assert time.monotonic() - began < HEAD_WITHIN / 2
+
+
+def test_a_head_that_a_thread_reads_has_an_end_too(loop: Service) -> None:
+    with connected(loop) as connection:
+        connection.settimeout(2 * HEAD_WITHIN)
+        connection.sendall(
+            head("GET /api/health")[:-2] + b"X: " + b"x" * 8000 + b"\r\nY: " + b"y" * 500
+        )
+        assert connection.recv(1) == b""
+
+
+def test_a_line_that_ends_as_none_may_is_refused_at_once(loop: Service) -> None:
+    (answer,) = loop.raw(head("GET /api/health").replace(b"\r\n", b"\n"), half_close=False)
+    assert answer.status == 400
+
+
+def test_a_worker_without_a_descriptor_left_goes_on(tmp_path: Path) -> None:
+    def around(command: list[str]) -> list[str]:
+        return ["/bin/sh", "-c", 'ulimit -n 150; exec "$@"', "sh", *command]
+
+    room = {"WEB_CONCURRENCY": "1", "THREADS": "8", "GUNICORN_CMD_ARGS": "--worker-connections 500"}
+    (port,) = free_ports(1)
+    service = Service(port, tmp_path / "data", room, tmp_path / "service.log", around=around)
+    try:
+        service.start()
+        (worker,) = service.workers()
+        url = upload(service, b"text").json()["url"]
+        with ExitStack() as stack:
+            for _ in range(200):
+                stack.enter_context(connected(service))
+            eventually(lambda: "is accepted for a moment" in service.log.read_text())
+            assert service.request("GET", url).body == b"text"
+        assert service.workers() == [worker]
+    finally:
+        service.stop()
+
+
+def test_who_is_in_line_when_a_worker_stops_is_answered(tmp_path: Path) -> None:
+    with running(tmp_path, WEB_CONCURRENCY="1") as service, ExitStack() as stack:
+        url = upload(service, b"text").json()["url"]
+        (worker,) = service.workers()
+        worker.suspend()
+        for _ in range(2):
+            connected(service).__enter__().close()
+        waiting = [stack.enter_context(connected(service)) for _ in range(5)]
+        for connection in waiting:
+            connection.sendall(head(f"GET {url}"))
+        tell(service, SIGTERM)
+        time.sleep(0.5)
+        worker.resume()
+        assert [answer_on(connection).body for connection in waiting] == [b"text"] * 5
+        ended(service, within=15)
 
 
 @pytest.mark.parametrize("line", (b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"))

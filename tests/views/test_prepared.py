@@ -8,7 +8,7 @@ def answer(size: int, since: float = 0) -> Prepared:
 
 
 def test_what_was_not_used_for_longest_makes_room() -> None:
-    answers = PreparedAnswers(kept=30_000)
+    answers = PreparedAnswers(kept=40_000)
     for name in "abc":
         answers.keep((name,), answer(7_000))
     assert answers.get(("a",), 1)
@@ -17,7 +17,7 @@ def test_what_was_not_used_for_longest_makes_room() -> None:
 
 
 def test_an_answer_that_is_kept_again_counts_once() -> None:
-    answers = PreparedAnswers(kept=30_000)
+    answers = PreparedAnswers(kept=40_000)
     for _ in range(10):
         answers.keep(("a",), answer(7_000))
         answers.keep(("b",), answer(7_000))
@@ -26,7 +26,7 @@ def test_an_answer_that_is_kept_again_counts_once() -> None:
 
 
 def test_one_that_is_too_large_leaves_nothing() -> None:
-    answers = PreparedAnswers(kept=5_000)
+    answers = PreparedAnswers(kept=9_000)
     answers.keep(("a",), answer(5_000))
     assert answers.get(("a",), 1) is None
 
