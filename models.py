@@ -83,13 +83,6 @@ HELD: Final = "state <> 'expired' OR key <> ''"
 UNCONFIRMED: Final = "protocol = 'direct' AND file_id IS NULL"
 """Uploads that go from the client to the store, and are no file yet."""
 
-TRASH_ORDERS: Final = {
-    "number": ("number",),
-    "folded": ("folded", "number"),
-    "size": ("size", "number"),
-}
-"""What the trash is listed by, beside its own order; written to when a file gets there."""
-
 
 class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMING)
@@ -218,8 +211,8 @@ class File(Base):
         Index("ix_files_expires_at", "expires_at", "number", **_only("expires_at IS NOT NULL")),
         Index("ix_files_deleted_at", "deleted_at", "number", **_only("deleted_at IS NOT NULL")),
         *(
-            Index(f"ix_files_trash_{order}", *columns, **_only("deleted_at IS NOT NULL"))
-            for order, columns in TRASH_ORDERS.items()
+            Index(f"ix_files_trash_{columns[0]}", *columns, **_only("deleted_at IS NOT NULL"))
+            for columns in (("number",), ("folded", "number"), ("size", "number"))
         ),
         {"sqlite_autoincrement": True},
     )
