@@ -535,11 +535,11 @@ def test_the_turn_of_a_migration_that_was_killed_is_waited_for(
     disks: Holdall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migration_turn, "LEASE", 1.0)
-    assert Leases(database_of(disks)).take("migrate:old", seconds=0.5)
     waited: list[str] = []
     file(disks)
     moving = migration(disks)
     moving._on_wait = waited.append
+    assert Leases(database_of(disks)).take("migrate:old", seconds=2)
     with closing(moving.run()) as failures:
         assert list(failures) == []
     assert (moving.tally.moved, len(waited)) == (1, 1)
