@@ -71,8 +71,8 @@ def _read(process: psutil.Process) -> _Reading:
     status, io = _fields(process.pid, "status"), _fields(process.pid, "io")
     times = process.cpu_times()
     return _Reading(
-        resident=status["VmRSS"] * 1024,
-        peak=status["VmHWM"] * 1024,
+        resident=status.get("VmRSS", 0) * 1024,
+        peak=status.get("VmHWM", 0) * 1024,
         written=io["write_bytes"],
         passed=io["wchar"],
         cpu=times.user + times.system,
