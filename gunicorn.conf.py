@@ -131,7 +131,8 @@ def _prepare_and_exit() -> NoReturn:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Take a worker that has ended out of the metrics that count only living ones."""
+    """Take a worker that has ended out of what counts only living ones."""
     from prometheus_client import multiprocess
 
+    worker.seat.free()
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

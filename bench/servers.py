@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 QUIET_SECONDS = 0.15
+LAST_WORDS = 2000
+"""How many characters of what a server wrote tell why it failed."""
 NAIVE_THREADS = 1536
 """As many as Holdall has by default, so that slow clients alone do not decide."""
 
@@ -74,6 +76,15 @@ class Server:
         """Return the first process and all that came of it."""
         first = psutil.Process(self.process.pid)
         return [first, *first.children(recursive=True)]
+
+    def ended(self) -> str | None:
+        """Say with what status the server ended and what it said last; None while it runs."""
+        status = self.process.poll()
+        return None if status is None else f"it ended with status {status}: {self.last_words()}"
+
+    def last_words(self) -> str:
+        """Return the end of what the server wrote."""
+        return (self.folder / "output.log").read_text(errors="replace")[-LAST_WORDS:]
 
     def settle(self, limit: float = 20.0) -> None:
         """Wait until the server uses no more CPU, so that it does not slow the next one's turn.
@@ -201,5 +212,5 @@ def await_answer(server: Server, path: str) -> None:
             time.sleep(0.1)
         else:
             return
-    said = (server.folder / "output.log").read_text(errors="replace")[-2000:]
+    said = server.last_words()
     raise ServerFailed(f"the server in {server.folder.name} did not answer:\n{said}")

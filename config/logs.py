@@ -6,7 +6,7 @@ Every record goes to stderr once, as JSON or as text; what a record has beside i
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +23,12 @@ class TextFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
 
+    def format(self, record: logging.LogRecord) -> str:
+        each: Callable[[], Iterable[logging.LogRecord]] | None = getattr(record, "each", None)
+        if each is not None:
+            return "\n".join(map(super().format, each()))
+        return super().format(record)
+
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
@@ -38,7 +44,7 @@ class TextFormatter(logging.Formatter):
 class JsonFormatter(logging.Formatter):
     """Lines for machines: an object each, first what every record has, then what it carries.
 
-    A record that there are very many of may write its own line: `as_json`.
+    A record that there are very many of may write its own lines: `as_json`, and for people `each`.
     """
 
     def format(self, record: logging.LogRecord) -> str:

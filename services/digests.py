@@ -6,10 +6,13 @@ import hashlib
 import hmac
 import os
 import re
+from collections import deque
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from queue import SimpleQueue
+from threading import Lock
 from typing import Final, Protocol, Self
 
 from typing_extensions import Buffer
@@ -22,6 +25,9 @@ DIGESTS: Final = ("content-digest", "repr-digest", "content-md5")
 _ALGORITHMS: Final = {"sha-256": "sha256", "sha-512": "sha512", "md5": "md5"}
 _MEMBER: Final = re.compile(r"\s*([a-z0-9*._-]+)=:([A-Za-z0-9+/=]*):\s*(?:;[^,]*)?")
 _WORTH_A_THREAD: Final = 128 * 1024
+
+BEHIND: Final = 3
+"""How many chunks may have been taken in and not hashed yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +84,18 @@ class Hash(Protocol):
 class RunningDigests:
     """Digests of bytes as they come, several at once.
 
-    A large chunk is hashed in a second thread while its caller stores it and receives the next:
-    hashlib lets go of the interpreter. So a chunk must stay unchanged until the next call here.
+    Large chunks are hashed in a second thread while their caller stores them and receives the next:
+    hashlib lets go of the interpreter. So a chunk must stay unchanged until BEHIND more were
+    taken in. Waiting for each by itself would cost both threads a sleep, and the core its cache.
     """
 
     def __init__(self, running: Mapping[str, Hash]) -> None:
         self._running = running
-        self._busy: Future[None] | None = None
+        self._lock = Lock()
+        self._chunks: deque[Buffer] = deque()
+        self._is_hashing = False
+        self._hashed: SimpleQueue[Exception | None] = SimpleQueue()
+        self._behind = 0
 
     @classmethod
     def of_file(cls, algorithms: Iterable[str] = ()) -> Self:
@@ -98,17 +109,29 @@ class RunningDigests:
 
     def update(self, chunk: Buffer) -> None:
         """Take in the next chunk."""
-        self.settle()
         if memoryview(chunk).nbytes < _WORTH_A_THREAD:
+            self.settle()
             self._hash(chunk)
-        else:
-            self._busy = _threads().submit(self._hash, chunk)
+            return
+        self._wait_for(BEHIND - 1)
+        self._behind += 1
+        with self._lock:
+            self._chunks.append(chunk)
+            begin, self._is_hashing = not self._is_hashing, True
+        if begin:
+            _threads().submit(self._hash_all)
 
     def settle(self) -> None:
         """Wait until every chunk is taken in; buffers may be reused after this."""
-        if self._busy is not None:
-            self._busy.result()
-            self._busy = None
+        self._wait_for(0)
+
+    def _wait_for(self, behind: int) -> None:
+        """Wait until no more than so many chunks are left to be hashed."""
+        while self._behind > behind:
+            error = self._hashed.get()
+            self._behind -= 1
+            if error is not None:
+                raise error
 
     def sha256(self) -> str:
         """Return the SHA-256 in lowercase hexadecimal."""
@@ -131,6 +154,21 @@ class RunningDigests:
     def _hash(self, chunk: Buffer) -> None:
         for running in self._running.values():
             running.update(chunk)
+
+    def _hash_all(self) -> None:
+        """Hash what there is, in a thread of its own, until there is no more."""
+        while (chunk := self._next_chunk()) is not None:
+            try:
+                self._hash(chunk)
+            except Exception as error:
+                self._hashed.put(error)
+            else:
+                self._hashed.put(None)
+
+    def _next_chunk(self) -> Buffer | None:
+        with self._lock:
+            self._is_hashing = bool(self._chunks)
+            return self._chunks.popleft() if self._chunks else None
 
 
 @cache

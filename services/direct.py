@@ -3,9 +3,9 @@
     begin ──▸ signed requests, by which the client sends ──▸ confirm, complete ──▸ a file
       └───────────┴──▸ abort, expire
 
-A storage that clients can send to signs the requests itself (`storage.base.Presigner`); for the
-others they lead back to this service (`services.direct_urls`, `services.direct_receipt`). Nothing
-that was sent is served before `services.direct_confirm` has looked at it.
+A storage that clients can send to signs the requests itself (`storage.capabilities.Presigner`);
+for the others they lead back to this service (`services.direct_urls`, `services.direct_receipt`).
+Nothing that was sent is served before `services.direct_confirm` has looked at it.
 """
 
 import logging
@@ -28,7 +28,8 @@ from services.metadata import checked
 from services.mimetype import UNKNOWN
 from services.quotas import GROWTH, Quotas
 from services.upload_rows import DIRECT, FINISHING, OPEN, link_of
-from storage.base import Multipart, Part, Presigner, SignedForm, SignedRequest, Storage
+from storage.base import Storage
+from storage.capabilities import Multipart, Part, Presigner, SignedForm, SignedRequest
 from storage.errors import StorageError
 from storage.keys import random_name
 

@@ -38,7 +38,8 @@ from services.mimetype import SNIFFED, Sniffer
 from services.policy import Policy
 from services.publishing import Publishing
 from services.upload_rows import COMPLETE, FINISHING, OPEN
-from storage.base import Multipart, ObjectInfo, Part, Presigner, Storage
+from storage.base import ObjectInfo, Storage
+from storage.capabilities import Multipart, Part, Presigner
 from storage.errors import IntegrityError, ObjectNotFound, StorageError, StorageUnavailable
 from storage.keys import new_key
 

@@ -29,7 +29,8 @@ from services.forms import LARGEST_FIELD, Event, Field, FileStart
 from services.locks import Locks
 from services.policy import Policy
 from services.upload_rows import FINISHING, OPEN
-from storage.base import CHUNK_SIZE, Multipart, Presigner, Storage
+from storage.base import CHUNK_SIZE, Storage
+from storage.capabilities import Multipart, Presigner
 from storage.errors import ObjectNotFound
 from storage.keys import is_random_name
 
@@ -174,11 +175,11 @@ class Receipt:
         if now_there is None or now_there.state not in (OPEN, FINISHING):
             room.release()
 
-    def _file_of(self, row: Upload, events: Iterable[Event]) -> Iterator[bytes]:
+    def _file_of(self, row: Upload, events: Iterable[Event]) -> Iterator[Buffer]:
         """Yield the file of a form. Raises NoFileProvided for a form without, or with another."""
         seen = False
         for event in events:
-            if isinstance(event, bytes):
+            if isinstance(event, memoryview):
                 yield event
             elif isinstance(event, FileStart):
                 if event.name != FILE_FIELD:

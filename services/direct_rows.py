@@ -26,7 +26,8 @@ from services.policy import Policies, Policy
 from services.quotas import Quotas, Room, release
 from services.upload_rows import DIRECT, EXPIRED, OPEN, is_for
 from services.used_links import add_upload
-from storage.base import Multipart, Storage
+from storage.base import Storage
+from storage.capabilities import Multipart
 from storage.errors import StorageError
 from storage.keys import is_random_name, validated
 

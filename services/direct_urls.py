@@ -1,6 +1,6 @@
 """Signed requests to this service, for storages that clients cannot send to by themselves.
 
-They have the shapes of a store's own (`storage.base.Presigner`), and lead to paths under
+They have the shapes of a store's own (`storage.capabilities.Presigner`), and lead to paths under
 `/api/direct`: whoever shows one to a client puts the service's address before it. A signature
 covers the method, the path, which names the upload and the part, and the end; sizes stand in the
 upload's row.
@@ -14,7 +14,7 @@ from typing import Final
 
 from services.errors import LinkExpired, LinkInvalid
 from services.signing import Signer
-from storage.base import SignedForm, SignedRequest
+from storage.capabilities import SignedForm, SignedRequest
 
 _NOT_OURS: Final = "This URL was not signed here, or not for this"
 _EXPIRES: Final = re.compile(r"[1-9][0-9]{9,10}", re.ASCII)

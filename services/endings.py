@@ -28,7 +28,8 @@ from services.publishing import Publishing
 from services.quotas import release
 from services.resumed import Finished
 from services.upload_rows import COMPLETE, EXPIRED, PART
-from storage.base import Resumable, Storage
+from storage.base import Storage
+from storage.capabilities import Resumable
 from storage.errors import ObjectNotFound, StorageError
 
 log = logging.getLogger("holdall.resumable")

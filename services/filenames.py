@@ -21,8 +21,10 @@ def clean_filename(name: str) -> str:
     with the extension kept, and never empty.
     """
     last = re.split(r"[/\\]", name)[-1]
-    shown = "".join(char for char in last if unicodedata.category(char) not in _UNSHOWN)
-    trimmed = unicodedata.normalize("NFC", shown).strip().rstrip(". ")
+    if not (last.isascii() and last.isprintable()):
+        shown = "".join(char for char in last if unicodedata.category(char) not in _UNSHOWN)
+        last = unicodedata.normalize("NFC", shown)
+    trimmed = last.strip().rstrip(". ")
     if not trimmed:
         return FALLBACK
     if _DEVICE.fullmatch(trimmed):

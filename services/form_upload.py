@@ -7,13 +7,13 @@ the files, `sha256` (one for each file, in order, anywhere) is checked, and the 
 
 from collections.abc import Iterable
 from contextlib import ExitStack
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from services.caller import Caller
 from services.digests import ExpectedDigest, from_hex
 from services.errors import InvalidField, NoFileProvided, TooLarge
 from services.forms import Event, Field, FileEnd, FileStart
-from services.ingest import Ingest, Intake
+from services.ingest import Intake
 from services.intake import Declaration
 from services.metadata import checked
 
@@ -27,6 +27,12 @@ RESERVED: Final = frozenset(
 )
 
 
+class Admitting(Protocol):
+    """The start of every way in (`services.ingest`)."""
+
+    def admit(self, caller: Caller, declared: Declaration) -> Intake: ...
+
+
 class FormUpload:
     """Take in the events of one form; `files` are its intakes, inspected once it ended.
 
@@ -36,7 +42,7 @@ class FormUpload:
 
     def __init__(
         self,
-        ingest: Ingest,
+        ingest: Admitting,
         caller: Caller,
         collection: str | None,
         stack: ExitStack,
@@ -56,7 +62,7 @@ class FormUpload:
     def take(self, events: Iterable[Event]) -> None:
         """Take in the whole form. Raises NoFileProvided, and whatever ingest raises."""
         for event in events:
-            if isinstance(event, bytes):
+            if isinstance(event, memoryview):
                 if self._current is not None:
                     self._current.feed(event)
             elif isinstance(event, Field):

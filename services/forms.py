@@ -5,6 +5,7 @@ is an error; what stands before the first boundary or after the last is passed o
 (RFC 2046 §5.1.1), as long as it is little.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -12,12 +13,15 @@ from typing import Final
 from werkzeug.http import parse_options_header
 
 from services.errors import MalformedBody, TooLarge, UnsupportedBody
-from services.multipart import MultipartParser, PartEnd, PartEvent, PartHeaders
+from services.multipart import MultipartParser, PartEnd, PartEvent, PartHeaders, only_part
 
 LARGEST_FIELD: Final = 64 * 1024
 """Bytes that one text field has at the most, and all of them together."""
 
 MOST_FIELDS: Final = 256
+_PLAIN_NAMES: Final = re.compile(r'form-data; name="([^"\\%]+)"(?:; filename="([^"\\%]*)")?')
+"""Names that are written as nearly all clients write them, with nothing to undo."""
+
 MOST_OUTSIDE: Final = 2 * 1024 * 1024
 
 
@@ -43,7 +47,8 @@ class FileEnd:
     """The file that began last is complete, its closing boundary included."""
 
 
-Event = Field | FileStart | bytes | FileEnd
+Event = Field | FileStart | memoryview | FileEnd
+"""A memoryview is what comes next of a file; it is as good as the chunk that it came in."""
 
 
 def boundary_of(content_type: str) -> str:
@@ -60,7 +65,9 @@ def boundary_of(content_type: str) -> str:
     return boundary
 
 
-def read_form(chunks: Iterable[bytes], boundary: str, *, most_files: int) -> Iterator[Event]:
+def read_form(
+    chunks: Iterable[bytes | bytearray], boundary: str, *, most_files: int
+) -> Iterator[Event]:
     """Yield what the form in `chunks` holds, as soon as it is there.
 
     Raises TooLarge for too many or too large parts, TruncatedBody when the closing boundary is
@@ -73,6 +80,18 @@ def read_form(chunks: Iterable[bytes], boundary: str, *, most_files: int) -> Ite
             yield from parts.take(event)
         parts.check_progress(len(chunk))
     parser.finish()
+
+
+def read_whole_form(body: bytes, boundary: str, *, most_files: int) -> Iterator[Event]:
+    """Yield what the form `body` holds. Raises as `read_form` does."""
+    only = only_part(body, boundary)
+    if only is None:
+        yield from read_form([body], boundary, most_files=most_files)
+        return
+    headers, content = only
+    parts = _Parts(most_files)
+    for event in (headers, content, PartEnd()) if content else (headers, PartEnd()):
+        yield from parts.take(event)
 
 
 class _Parts:
@@ -105,10 +124,7 @@ class _Parts:
             self._collect(event)
 
     def _begin(self, headers: dict[str, str]) -> Iterator[Event]:
-        disposition, options = parse_options_header(headers.get("content-disposition", ""))
-        name, filename = options.get("name"), options.get("filename")
-        if disposition.lower() != "form-data" or not name:
-            raise MalformedBody("A part of the form has no name")
+        name, filename = _names(headers.get("content-disposition", ""))
         if filename is None:
             self._fields_left -= 1
             if self._fields_left < 0:
@@ -121,7 +137,7 @@ class _Parts:
             raise TooLarge("The form has too many files")
         yield FileStart(unescaped(name), unescaped(filename), headers.get("content-type"))
 
-    def _collect(self, piece: bytes) -> None:
+    def _collect(self, piece: memoryview) -> None:
         self._bytes_left -= len(piece)
         if self._bytes_left < 0:
             raise TooLarge(f"The text fields of a form may have at most {LARGEST_FIELD} bytes")
@@ -135,6 +151,17 @@ class _Parts:
             return Field(field, self._value.decode())
         except UnicodeDecodeError as error:
             raise MalformedBody(f"The field {field[:64]!r} is not UTF-8") from error
+
+
+def _names(disposition: str) -> tuple[str, str | None]:
+    """Return the name that a part's header gives, and the filename. Raises MalformedBody."""
+    if plain := _PLAIN_NAMES.fullmatch(disposition):
+        return plain[1], plain[2]
+    kind, options = parse_options_header(disposition)
+    name = options.get("name")
+    if kind.lower() != "form-data" or not name:
+        raise MalformedBody("A part of the form has no name")
+    return name, options.get("filename")
 
 
 def unescaped(name: str) -> str:

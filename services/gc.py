@@ -37,7 +37,8 @@ from services.fsck_findings import Kind as Wrong
 from services.gc_items import Item, Kind, Options
 from services.gc_leftovers import Leftovers, scratch
 from services.leases import Leases
-from storage.base import Mirrored, Storage
+from storage.base import Storage
+from storage.capabilities import Mirrored
 from storage.errors import StorageError
 from storage.keys import folders
 

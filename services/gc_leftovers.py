@@ -26,7 +26,8 @@ from services.database import Database
 from services.direct_rows import STAGING
 from services.fsck_names import Named, names_of
 from services.gc_items import Item, Kind
-from storage.base import Multipart, Resumable, Storage, Sweepable
+from storage.base import Storage
+from storage.capabilities import Multipart, Resumable, Sweepable
 
 _AT_ONCE: Final = 200
 _UNKNOWN_TYPE: Final = "application/octet-stream"

@@ -9,6 +9,7 @@ It knows threads, and must not know what is done for whom.
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from copy import copy
 from threading import Lock
 from typing import Final, Generic, TypeVar
 
@@ -23,6 +24,21 @@ MOMENT: Final = 0.002
 
 class Overdue(Exception):
     """It was not the asker's turn in time, and nothing was done for it."""
+
+
+def own(error: Exception) -> Exception:
+    """Return a copy of an error that several are told, caused by it, where it can be copied.
+
+    What is raised notes by which way it was, and each has a way of its own.
+    """
+    try:
+        mine = copy(error)
+    except Exception:
+        return error
+    if type(mine) is not type(error) or mine.args != error.args:
+        return error
+    mine.__cause__ = error
+    return mine.with_traceback(None)
 
 
 class _Asker(Generic[Work]):
@@ -111,7 +127,7 @@ class Grouping(Generic[Work]):
             # What ends a thread ends that one alone.
             ended = RuntimeError("who acted for all has ended")
             for asker in group:
-                asker.error = error if isinstance(error, Exception) else ended
+                asker.error = own(error if isinstance(error, Exception) else ended)
             if not isinstance(error, Exception):
                 raise
         finally:

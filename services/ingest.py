@@ -149,13 +149,13 @@ class Intake(Feed):
         `expected` are digests that came after the bytes. Raises TruncatedBody, DigestMismatch,
         TypeNotAllowed and StorageError.
         """
-        declared = self.state.declared_size
-        if declared is not None and declared != self.state.received:
-            raise TruncatedBody(f"{self.state.received} bytes came of {declared}")
+        declared, received = self._state.declared_size, self._received
+        if declared is not None and declared != received:
+            raise TruncatedBody(f"{received} bytes came of {declared}")
         self._settle_type()
         self.verify((*self._expected, *expected))
         if self._reservation is not None:
-            self._reservation.fit(self.state.received)
+            self._reservation.fit(received)
         self.sha256 = self._digests.sha256()
         assert self._writer is not None
         self.stored = self._writer.commit()

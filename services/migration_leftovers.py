@@ -19,7 +19,8 @@ from services.migration_figures import Failure, Options, Stop, Tally
 from services.migration_rows import Rows
 from services.migration_turn import Turn
 from services.thumbnails import delete_thumbnails
-from storage.base import Presigner, Storage
+from storage.base import Storage
+from storage.capabilities import Presigner
 from storage.errors import ObjectNotFound, StorageError
 
 LINGER: Final = 30.0

@@ -19,7 +19,8 @@ from sqlalchemy.orm import Session
 
 from models import Base, File, MirrorTask, now
 from services.database import Database, Writing, dialect_of
-from storage.base import Mirrored, Storage
+from storage.base import Storage
+from storage.capabilities import Mirrored
 
 COPY: Final = "copy"
 DELETE: Final = "delete"

@@ -22,7 +22,8 @@ from services.migration_figures import Stopped, Tally
 from services.migration_moving import Copied, Mover
 from services.migration_rows import Row, Rows
 from services.mirroring import COPY, Pair, Task
-from storage.base import Mirrored, Storage
+from storage.base import Storage
+from storage.capabilities import Mirrored
 from storage.errors import StorageError
 
 _ROW: Final = (File.key, File.id, File.size, File.sha256, File.content_type)

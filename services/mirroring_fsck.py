@@ -12,7 +12,8 @@ from services.database import Database
 from services.fsck_findings import Finding, Kind
 from services.mirroring import COPY, Pair, Task, put, queued
 from services.mirroring_members import Place
-from storage.base import Mirrored, Storage
+from storage.base import Storage
+from storage.capabilities import Mirrored
 from storage.errors import StorageError
 
 QUEUED: Final = "a copy is queued"

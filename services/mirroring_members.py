@@ -7,7 +7,8 @@ of one backend has to know of all backends that keep objects there.
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from storage.base import Mirrored, Storage
+from storage.base import Storage
+from storage.capabilities import Mirrored
 
 _SEPARATOR: Final = "/"
 """Between a backend and its mirror; no name of a backend has one."""

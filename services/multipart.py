@@ -4,9 +4,9 @@
                    ▲      └──▸ epilogue                  │                   │
                    └─────────────────────────────────────┴───────────────────┘
 
-It looks for the delimiter with one `find` in each chunk and hands the bytes before it on without a
-copy, so that it takes linear time whatever the content. What the parts mean is `services.forms`'s
-business.
+It looks for the delimiter with one `find` in each chunk and hands the bytes before it on as a view
+of the chunk, so that it takes linear time whatever the content. What the parts mean is
+`services.forms`'s business.
 """
 
 import re
@@ -37,7 +37,8 @@ class PartEnd:
     """The part that began last is complete: the delimiter after it was seen."""
 
 
-PartEvent = PartHeaders | PartEnd | bytes
+PartEvent = PartHeaders | PartEnd | memoryview
+"""A memoryview is what comes next of a part's body; it is as good as the chunk that was fed."""
 
 
 class _State(Enum):
@@ -49,6 +50,24 @@ class _State(Enum):
     EPILOGUE = auto()
 
 
+def only_part(body: bytes, boundary: str) -> tuple[PartHeaders, memoryview] | None:
+    """Return the part of a whole form that has one, or None for any other, or one with more to it.
+
+    It is what a MultipartParser says of the same. Raises MalformedBody and TooLarge.
+    """
+    delimiter = b"--" + boundary.encode("latin-1", "replace")
+    end = body.find(b"\r\n" + delimiter, len(delimiter))
+    begin = body.find(b"\r\n\r\n", 0, LONGEST_HEADERS)
+    if (
+        not body.startswith(delimiter + b"\r\n")
+        or not len(delimiter) + 2 < begin < end - 3
+        or body[end + len(delimiter) + 2 :] not in (b"--", b"--\r\n")
+    ):
+        return None
+    headers = PartHeaders(_parsed(body[len(delimiter) + 2 : begin]))
+    return headers, memoryview(body)[begin + 4 : end]
+
+
 class MultipartParser:
     """Parse one form. Feed it chunks in order, exhaust each answer, and `finish` it."""
 
@@ -56,10 +75,14 @@ class MultipartParser:
         self._delimiter = b"\r\n--" + boundary.encode("latin-1", "replace")
         self._state = _State.PREAMBLE
         # The first boundary needs no line break before it (RFC 2046 §5.1.1, `preamble`).
-        self._rest = b"\r\n"
+        self._rest: bytes | bytearray = b"\r\n"
+        self._at = 0
 
-    def feed(self, chunk: bytes) -> Iterator[PartEvent]:
-        """Yield what became certain with `chunk`. Raises MalformedBody and TooLarge."""
+    def feed(self, chunk: bytes | bytearray) -> Iterator[PartEvent]:
+        """Yield what became certain with `chunk`. Raises MalformedBody and TooLarge.
+
+        Nothing of the chunk is kept that is not copied.
+        """
         self._rest = self._rest + chunk if self._rest else chunk
         more = True
         while more:
@@ -75,8 +98,10 @@ class MultipartParser:
             elif state is _State.PREAMBLE:
                 self._preamble()
             else:
-                self._rest = b""
+                self._at = len(self._rest)
             more = self._state is not state
+        with memoryview(self._rest) as rest:
+            self._rest, self._at = bytes(rest[self._at :]), 0
 
     def finish(self) -> None:
         """Say that no more comes. Raises TruncatedBody unless the last boundary was seen."""
@@ -84,67 +109,71 @@ class MultipartParser:
             raise TruncatedBody("The form ended before its closing boundary")
 
     def _preamble(self) -> None:
-        found = self._rest.find(self._delimiter)
+        found = self._rest.find(self._delimiter, self._at)
         if found < 0:
-            self._rest = self._rest[1 - len(self._delimiter) :]
+            self._at = max(self._at, len(self._rest) - len(self._delimiter) + 1)
         else:
-            self._pass(found + len(self._delimiter), _State.DELIMITED)
+            self._go_to(found + len(self._delimiter), _State.DELIMITED)
 
     def _after_delimiter(self) -> None:
         """Tell the last boundary from one with a part behind it."""
-        if self._rest.startswith(b"--"):
-            self._pass(2, _State.EPILOGUE)
+        if self._rest.startswith(b"--", self._at):
+            self._go_to(self._at + 2, _State.EPILOGUE)
             return
-        line, found, _ = self._rest.partition(b"\r\n")
+        line, found, _ = self._next(MOST_PADDING + 2).partition(b"\r\n")
         # Blanks may pad the line; a half of what is waited for is no error yet.
         halves = (b"",) if found else (b"", b"\r", b"-")
         if line.strip(b" \t") not in halves or len(line) > MOST_PADDING:
             raise MalformedBody("A boundary of the form has something behind it")
         if found:
-            self._pass(len(line) + 2, _State.HEADERS)
+            self._go_to(self._at + len(line) + 2, _State.HEADERS)
 
     def _headers(self) -> Iterator[PartEvent]:
-        end = 0 if self._rest.startswith(b"\r\n") else self._rest.find(b"\r\n\r\n")
-        if end > LONGEST_HEADERS or (end < 0 and len(self._rest) > LONGEST_HEADERS):
+        if self._rest.startswith(b"\r\n", self._at):
+            yield PartHeaders({})
+            self._go_to(self._at, _State.BODY_START)
+            return
+        block, found, _ = self._next(LONGEST_HEADERS + 4).partition(b"\r\n\r\n")
+        if len(block) > LONGEST_HEADERS:
             raise TooLarge(f"The headers of a part may have at most {LONGEST_HEADERS} bytes")
-        if end >= 0:
-            yield PartHeaders(_parsed(self._rest[:end]))
-            self._pass(end + 2 if end else 0, _State.BODY_START)
+        elif found:
+            yield PartHeaders(_parsed(block))
+            self._go_to(self._at + len(block) + 2, _State.BODY_START)
 
     def _body_start(self) -> Iterator[PartEvent]:
         """Pass over the blank line, which belongs to the next delimiter where a part has no body.
 
         RFC 2046 §5.1.1: `body-part := MIME-part-headers [CRLF *OCTET]`.
         """
-        if len(self._rest) < len(self._delimiter) and self._delimiter.startswith(self._rest):
-            return
-        if self._rest.startswith(self._delimiter):
+        begin = self._next(len(self._delimiter))
+        if begin == self._delimiter:
             yield PartEnd()
-            self._pass(len(self._delimiter), _State.DELIMITED)
-        else:
-            self._pass(2, _State.BODY)
+            self._go_to(self._at + len(begin), _State.DELIMITED)
+        elif not self._delimiter.startswith(begin):
+            self._go_to(self._at + 2, _State.BODY)
 
     def _body(self) -> Iterator[PartEvent]:
-        rest = self._rest
-        found = rest.find(self._delimiter)
-        if found < 0:
-            cut = self._possible_delimiter(rest)
-            self._rest = rest[cut:]
-            if cut:
-                yield rest[:cut] if cut < len(rest) else rest
-            return
-        if found:
-            yield rest[:found]
-        yield PartEnd()
-        self._pass(found + len(self._delimiter), _State.DELIMITED)
+        begin = self._at
+        found = self._rest.find(self._delimiter, begin)
+        self._at = self._possible_delimiter() if found < 0 else found
+        if self._at > begin:
+            yield memoryview(self._rest)[begin : self._at]
+        if found >= 0:
+            yield PartEnd()
+            self._go_to(found + len(self._delimiter), _State.DELIMITED)
 
-    def _possible_delimiter(self, rest: bytes) -> int:
+    def _possible_delimiter(self) -> int:
         """Return where a delimiter may have begun that the next chunk completes."""
-        start = rest.rfind(b"\r", max(0, len(rest) - len(self._delimiter) + 1))
-        return start if start >= 0 and self._delimiter.startswith(rest[start:]) else len(rest)
+        rest, size = self._rest, len(self._rest)
+        start = rest.rfind(b"\r", max(self._at, size - len(self._delimiter) + 1))
+        return start if start >= 0 and self._delimiter.startswith(bytes(rest[start:])) else size
 
-    def _pass(self, count: int, state: _State) -> None:
-        self._rest = self._rest[count:]
+    def _next(self, count: int) -> bytes:
+        """Return the next bytes, at most so many."""
+        return bytes(self._rest[self._at : self._at + count])
+
+    def _go_to(self, position: int, state: _State) -> None:
+        self._at = position
         self._state = state
 
 

@@ -10,7 +10,6 @@ them is tried alone, so that it is told of its own mistakes only; nobody is answ
 commit.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,38 +20,26 @@ from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from models import ApiKey, Base, File, IdempotencyKey, now
+from models import ApiKey, File, IdempotencyKey, now
 from services.caller import Caller
 from services.counters import count
 from services.database import TURN_WITHIN, Database, Writing
 from services.errors import FileNotFound, InvalidField, KeyInvalid, KeyReused
-from services.filenames import folded
 from services.files import SHOWN, FileInfo
-from services.grouping import Grouping, Overdue
+from services.grouping import Grouping, Overdue, own
 from services.intake import Publishable
 from services.keys import active_key
-from services.metadata import checked
-from services.mimetype import family
 from services.mirroring import Mirrors
-from services.policy import Policies, Policy
+from services.policy import Policies
+from services.published_rows import INSERT, log_row, row_of, shown
 from services.quotas import settle
-from services.statements import Prepared
 from services.used_links import use_link
-
-_TABLE: Final = Base.metadata.tables[File.__tablename__]
-# Straight into the table: an ORM object for each row would be made only to be thrown away.
-_INSERT: Final = Prepared(
-    lambda dialect: insert(_TABLE).inline(),
-    [column.name for column in _TABLE.columns if not column.primary_key],
-)
 
 KEPT_FOR: Final = timedelta(hours=24)
 """How long an Idempotency-Key is answered with what it was first answered with."""
 
 _OF_ALL: Final = (OperationalError, InterfaceError, PoolTimeout)
 """What says something of the database, and not of what was to be written there."""
-
-log = logging.getLogger("holdall.publishing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,19 +121,75 @@ class Publishing:
         over its limits, CollectionNotFound, TooLarge, TypeNotAllowed, QuotaExceeded, LinkUsed,
         KeyInvalid for a key that was revoked or ended while the bytes came, and StorageFull.
         """
-        rows = [_row(intake, self._policies.of(intake.state.collection)) for intake in intakes]
+        batch = self._batch(intakes)
         quotas = self._to_settle(intakes)
         self._database.require_room()
-        batch = _Batch(intakes, rows)
         links = any(intake.state.link for intake in intakes)
         if retry is None and also is None and not (quotas or spent or links):
             self._in_group(batch)
         elif earlier := self._by_itself(batch, quotas, retry, also, spent):
             return earlier
-        for row in rows:
-            _log(row)
-        self._on_published((row["id"], row["content_type"]) for row in rows)
-        return [_shown(row) for row in rows]
+        return self._told(batch)
+
+    def publish_together(
+        self, several: Sequence[Sequence[Publishable]]
+    ) -> list[list[FileInfo] | Exception]:
+        """Publish what several requests have brought; return each one's files, or what went wrong.
+
+        Each is all or nothing, and told of its own mistakes only. Those without a quota or a link
+        share a commit. Errors are those of `publish`.
+        """
+        outcomes: dict[int, list[FileInfo] | Exception] = {}
+        batches: dict[int, _Batch] = {}
+        for place, intakes in enumerate(several):
+            try:
+                if self._is_plain(intakes):
+                    batches[place] = self._batch(intakes)
+                else:
+                    outcomes[place] = self.publish(intakes)
+            except Exception as error:
+                outcomes[place] = error
+        errors = self._errors([*batches.values()])
+        for (place, batch), wrong in zip(batches.items(), errors, strict=True):
+            outcomes[place] = self._told(batch) if wrong is None else wrong
+        return [outcomes[place] for place in range(len(several))]
+
+    def _errors(self, batches: Sequence["_Batch"]) -> list[Exception | None]:
+        """Publish `batches` and return what went wrong with each."""
+        if not batches:
+            return []
+        try:
+            self._database.require_room()
+            errors = self._publish_all(batches)
+        except Exception as error:
+            errors = [own(error) for _ in batches]
+        return [self._explained(*each) for each in zip(batches, errors, strict=True)]
+
+    def _explained(self, batch: "_Batch", error: Exception | None) -> Exception | None:
+        if isinstance(error, IntegrityError):
+            try:
+                self._look_again(batch)
+            except Exception as reason:
+                return reason
+        return error
+
+    def _is_plain(self, intakes: Sequence[Publishable]) -> bool:
+        """Say whether nothing but rows is to be written for `intakes`."""
+        return not any(each.state.link for each in intakes) and not self._to_settle(intakes)
+
+    def _batch(self, intakes: Sequence[Publishable]) -> "_Batch":
+        """Hold `intakes` against the policies of this moment, and make their rows."""
+        return _Batch(
+            intakes,
+            [row_of(intake, self._policies.of(intake.state.collection)) for intake in intakes],
+        )
+
+    def _told(self, batch: "_Batch") -> list[FileInfo]:
+        """Tell of files that were published, and describe them."""
+        for row in batch.rows:
+            log_row(row)
+        self._on_published((row["id"], row["content_type"]) for row in batch.rows)
+        return [shown(row) for row in batch.rows]
 
     def _by_itself(
         self,
@@ -164,7 +207,7 @@ class Publishing:
                     self._remember(session, retry, batch.rows)
                 for collection, coming in quotas:
                     settle(session, collection, coming, spent=spent)
-                _INSERT.run(session, batch.rows)
+                INSERT.run(session, batch.rows)
                 self._mirrors.to_copy(session, batch.objects)
                 for intake in batch.intakes:
                     use_link(session, intake.state)
@@ -197,7 +240,7 @@ class Publishing:
             with self._database.write_plainly() as connection:
                 rows = [row for batch in batches for row in batch.rows]
                 _require_active(connection, {row["owner"] for row in rows})
-                _INSERT.run(connection, rows)
+                INSERT.run(connection, rows)
                 self._mirrors.to_copy(connection, ((row["backend"], row["key"]) for row in rows))
                 count(connection, (size for batch in batches for size in batch.sizes), sign=1)
                 # From here on the commit may have happened whatever it answers.
@@ -292,55 +335,3 @@ def _require_active(session: Writing, owners: set[str | None]) -> None:
     active = session.execute(select(ApiKey.id).where(ApiKey.id.in_(keys), active_key())).all()
     if len(active) < len(keys):
         raise KeyInvalid
-
-
-_LOGGED: Final = ("id", "size", "content_type", "collection", "backend")
-
-
-def _log(row: dict[str, Any]) -> None:
-    if log.isEnabledFor(logging.INFO):
-        # Where in our code a line comes from takes as long to find out as to write it.
-        record = logging.LogRecord(log.name, logging.INFO, "", 0, "file published", None, None)
-        vars(record).update((name, row[name]) for name in _LOGGED)
-        log.handle(record)
-
-
-def _row(intake: Publishable, policy: Policy) -> dict[str, Any]:
-    """Return the row of an inspected intake, under the `policy` of this moment.
-
-    The bytes are where the policy of the moment it was admitted has put them.
-    """
-    state, stored = intake.state, intake.stored
-    if stored is None or state.content_type is None:
-        raise RuntimeError("an intake is published before it was inspected")
-    policy.check_size(stored.size)
-    policy.check_type(state.content_type, state.declared_type)
-    moment = now()
-    return {
-        "id": state.file_id,
-        "collection": state.collection,
-        "owner": state.owner,
-        "visibility": policy.visibility,
-        "state": "ready",
-        "backend": intake.policy.backend,
-        "key": state.key,
-        "filename": state.filename,
-        "folded": folded(state.filename),
-        "content_type": state.content_type,
-        "family": family(state.content_type),
-        "declared_type": state.declared_type,
-        "size": stored.size,
-        "etag": intake.sha256 or state.file_id,
-        "sha256": intake.sha256,
-        "metadata": checked(intake.metadata),
-        "media": None,
-        "created_at": moment,
-        "updated_at": moment,
-        "expires_at": policy.expiry(),
-        "deleted_at": None,
-    }
-
-
-def _shown(row: dict[str, Any]) -> FileInfo:
-    """Describe a file just published, out of what was written."""
-    return FileInfo(**{name: row[name] for name in FileInfo.__slots__})

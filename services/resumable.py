@@ -63,7 +63,8 @@ from services.upload_rows import (
     link_of,
 )
 from services.used_links import add_upload
-from storage.base import Appended, Storage
+from storage.base import Storage
+from storage.capabilities import Appended
 from storage.errors import ObjectNotFound
 from storage.keys import random_name
 

@@ -25,7 +25,8 @@ from services.locks import Hold
 from services.mimetype import Sniffer
 from services.policy import Policy
 from services.sha256 import ResumableSha256
-from storage.base import Appended, Appender, ObjectInfo, Resumable, State
+from storage.base import ObjectInfo
+from storage.capabilities import Appended, Appender, Resumable, State
 
 Read = Callable[[Callable[[], None]], Iterable[Buffer]]
 """Reads a request's body, calling what it is given whenever it waits; that may raise to end it."""

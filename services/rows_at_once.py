@@ -1,12 +1,15 @@
-"""Look files up where nothing may wait: by one prepared statement on a connection of its own.
+"""Look files up where nothing may wait: by prepared statements on a connection of its own.
 
 Only SQLite can promise that. In WAL mode a reader waits for no writer, and where it would have to
 (its file is being recovered or replaced) it says so at once. A server across a network may take any
 time, so with another database nothing is found here, and whoever asks takes the other way.
+
+Rows are kept, and given again only when SQLite has said, since the turn began, that nothing has
+been committed after they were read (`PRAGMA data_version`).
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -14,6 +17,9 @@ from services.database import Database
 from services.files import DELIVERED
 from services.stored import StoredFile
 from storage.keys import is_random_name
+
+KEPT: Final = 4096
+"""Rows that are kept."""
 
 _STATEMENTS: Final = 8
 
@@ -33,21 +39,53 @@ class RowsAtOnce:
         self._place = names.index("id") if names else 0
         self._decoders = _decoders(database)
         self._open: sqlite3.Connection | None = None
+        self._rows: dict[str, Row] = {}
+        self._version: int | None = None
+        self._is_current = False
+
+    def begin_turn(self) -> None:
+        """Have whoever looks next see all that was committed before this call."""
+        self._is_current = False
 
     def find(self, file_id: str) -> Row | None:
         """Return the row of a ready file as SQLite has it, None where that is not known at once."""
         if self._file is None or not is_random_name(file_id):
             return None
-        given = self._given.copy()
-        given[self._place] = file_id
         try:
-            rows = self._connection().execute(self._statement, given)
-            row: Row | None = rows.fetchone()
-            # A statement that is not at its end keeps the log from being emptied.
-            rows.close()
+            if not self._is_current:
+                self._forget_what_changed()
+            row = self._rows.get(file_id)
+            if row is None:
+                row = self._read(file_id)
         except sqlite3.Error:
             self.close()
             return None
+        return row
+
+    def _forget_what_changed(self) -> None:
+        """Forget all rows if anything was committed since they were read."""
+        found = self._first("PRAGMA data_version", ())
+        version = found[0] if found else None
+        if version != self._version:
+            self._rows.clear()
+            self._version = version
+        self._is_current = True
+
+    def _read(self, file_id: str) -> Row | None:
+        given = self._given.copy()
+        given[self._place] = file_id
+        row = self._first(self._statement, given)
+        if row is not None:
+            if len(self._rows) >= KEPT:
+                self._rows.clear()
+            self._rows[file_id] = row
+        return row
+
+    def _first(self, statement: str, given: Sequence[Any]) -> Row | None:
+        rows = self._connection().execute(statement, given)
+        row: Row | None = rows.fetchone()
+        # A statement that is not at its end keeps the log from being emptied.
+        rows.close()
         return row
 
     def file(self, row: Row) -> StoredFile:
@@ -59,6 +97,8 @@ class RowsAtOnce:
 
     def close(self) -> None:
         """Close the connection; the next look opens another."""
+        self._rows.clear()
+        self._is_current = False
         if self._open is not None:
             with suppress(sqlite3.Error):
                 self._open.close()

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from services.delivery import Plan
 from services.handoff import HandOff, Way
 from services.stored import StoredFile
-from storage.base import Filed, Mirrored, Presigner, Storage
+from storage.base import Storage
+from storage.capabilities import Filed, Mirrored, Presigner
 from storage.errors import IntegrityError, StorageError
 
 INTERNAL: Final = "/_holdall"

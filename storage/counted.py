@@ -6,7 +6,7 @@ Knows the contract only.
 from dataclasses import asdict, dataclass
 from typing import Self
 
-from storage.base import State
+from storage.capabilities import State
 from storage.errors import IntegrityError
 
 

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Final
 
 from storage.errors import ObjectNotFound, StorageError, StorageFull, StorageUnavailable
-from storage.keys import validated
+from storage.keys import folders, validated
 
 _TEMPORARY: Final = ".tmp"
 _UNFINISHED: Final = ".unfinished"
@@ -126,6 +126,15 @@ class Folders:
         except FileNotFoundError:
             self._make_shard(shard)
             return self.open_shard(shard)
+
+    def make_shards(self) -> None:
+        """Make every folder that a new key may name, where it is missing."""
+        with changing:
+            for shard in folders():
+                with suppress(FileExistsError):
+                    os.mkdir(shard.rstrip("/"), FOLDER_MODE, dir_fd=self.root())
+            if self.durable:
+                os.fsync(self.root())
 
     def _make_shard(self, shard: str) -> None:
         with suppress(FileExistsError):

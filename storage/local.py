@@ -110,6 +110,13 @@ class LocalStorage(LocalMultipart, LocalResumable, LocalSweep):
                 raise StorageUnavailable("the storage's folder was replaced while in use")
         prove(self, large=2 * CHUNK_SIZE + 1)
 
+    def make_ready(self) -> None:
+        """Make the folders of all new keys at once: the first uploads would make one each.
+
+        Raises StorageFull and StorageUnavailable.
+        """
+        self._folders.make_shards()
+
     def close(self) -> None:
         self._folders.close()
 

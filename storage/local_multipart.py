@@ -20,7 +20,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import BinaryIO, Final
 
-from storage.base import ObjectInfo, Part
+from storage.base import ObjectInfo
+from storage.capabilities import Part
 from storage.errors import IntegrityError, ObjectNotFound, StorageError
 from storage.files import describe
 from storage.folders import FOLDER_MODE, OPEN_FOLDER, Folders, changing, finding, list_names

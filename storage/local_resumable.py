@@ -16,7 +16,8 @@ from typing import Final, Self
 
 from typing_extensions import Buffer
 
-from storage.base import Appended, ObjectInfo, State
+from storage.base import ObjectInfo
+from storage.capabilities import Appended, State
 from storage.counted import Counted
 from storage.errors import IntegrityError, ObjectNotFound, StorageUnavailable
 from storage.files import FileWriter, describe

@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
-from storage.base import Leftover
+from storage.capabilities import Leftover
 from storage.errors import ObjectNotFound
 from storage.folders import OPEN_FILE, Folders, changing, list_names
 from storage.keys import is_valid

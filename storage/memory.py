@@ -13,7 +13,8 @@ from typing import BinaryIO, Self
 
 from typing_extensions import Buffer
 
-from storage.base import CHUNK_SIZE, Appended, ObjectInfo, Part, State
+from storage.base import CHUNK_SIZE, ObjectInfo
+from storage.capabilities import Appended, Part, State
 from storage.counted import Counted
 from storage.errors import IntegrityError, ObjectNotFound, StorageUnavailable
 from storage.keys import random_name, validated

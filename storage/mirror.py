@@ -15,22 +15,19 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import BinaryIO, Final, TypeVar
 
-from storage.base import (
+from storage.base import Body, ObjectInfo, Storage, Writer
+from storage.capabilities import (
     Appender,
-    Body,
     Filed,
     Leftover,
     Multipart,
-    ObjectInfo,
     Part,
     Presigner,
     Resumable,
     SignedForm,
     SignedRequest,
     State,
-    Storage,
     Sweepable,
-    Writer,
 )
 from storage.errors import ObjectNotFound, StorageError, StorageUnavailable
 

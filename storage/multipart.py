@@ -18,7 +18,8 @@ from typing import BinaryIO, Final, Protocol, Self
 
 from typing_extensions import Buffer
 
-from storage.base import Multipart, ObjectInfo, Part
+from storage.base import ObjectInfo
+from storage.capabilities import Multipart, Part
 from storage.errors import StorageError, StorageUnavailable
 from storage.parts import Budget, PartBuffer
 

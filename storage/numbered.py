@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import BinaryIO, Final
 
-from storage.base import CHUNK_SIZE, Part
+from storage.base import CHUNK_SIZE
+from storage.capabilities import Part
 from storage.errors import IntegrityError
 
 MAXIMUM_PARTS: Final = 10_000

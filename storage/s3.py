@@ -18,7 +18,8 @@ from pathlib import Path
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, BinaryIO
 
-from storage.base import Appender, Body, ObjectInfo, State, Writer
+from storage.base import Body, ObjectInfo, Writer
+from storage.capabilities import Appender, State
 from storage.errors import (
     IntegrityError,
     ObjectNotFound,

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
-from storage.base import Multipart, Storage
+from storage.base import Storage
+from storage.capabilities import Multipart
 from storage.errors import IntegrityError, ObjectNotFound, StorageError
 from storage.keys import new_key
 

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, TypedDict
 
-from storage.base import ObjectInfo, Part
+from storage.base import ObjectInfo
+from storage.capabilities import Part
 from storage.errors import IntegrityError, ObjectNotFound, StorageError
 from storage.keys import is_valid, random_name
 from storage.multipart import InFlight

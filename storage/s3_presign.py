@@ -18,7 +18,7 @@ from botocore.auth import SIGV4_TIMESTAMP, S3SigV4QueryAuth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 
-from storage.base import SignedForm, SignedRequest
+from storage.capabilities import SignedForm, SignedRequest
 from storage.numbered import require_number
 from storage.s3_answers import store_id
 from storage.s3_multipart import Place

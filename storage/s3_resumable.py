@@ -19,7 +19,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import BinaryIO, Final, Protocol
 
-from storage.base import Appended, Body, ObjectInfo, Part, State
+from storage.base import Body, ObjectInfo
+from storage.capabilities import Appended, Part, State
 from storage.counted import Counted
 from storage.errors import IntegrityError, ObjectNotFound, StorageError
 from storage.keys import new_key, random_name, validated

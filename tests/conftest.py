@@ -19,6 +19,7 @@ from werkzeug.test import TestResponse
 from app import Holdall, create_app
 from config import load_settings
 from models import db
+from tests.support.databases import Databases
 from tests.support.fronted import require_alike
 from tests.support.preloaded import Nursery, preloaded
 from tests.support.servers import PostgresServer, S3Server, postgres, seaweedfs
@@ -83,6 +84,20 @@ def upgraded_database(
 
 
 @pytest.fixture(scope="session")
+def databases(postgres_server: PostgresServer, upgraded_database: str) -> Databases:
+    """Databases with our tables, for one test after the other."""
+    return Databases(postgres_server, upgraded_database)
+
+
+def lent_database(request: pytest.FixtureRequest) -> str:
+    """Return the URL of a database with our tables that is the fixture's while it lasts."""
+    databases: Databases = request.getfixturevalue("databases")
+    url = databases.lend()
+    request.addfinalizer(lambda: databases.give_back(url))
+    return url
+
+
+@pytest.fixture(scope="session")
 def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
     """What starts services quickly, for tests that kill them."""
     with preloaded(tmp_path_factory.mktemp("nursery")) as started:
@@ -135,9 +150,7 @@ def deployment_of(request: pytest.FixtureRequest) -> Deployment:
     storage, database = str(request.param).split("-")
     variables = s3_variables(request) if storage == "s3" else {}
     if database == "postgresql":
-        server: PostgresServer = request.getfixturevalue("postgres_server")
-        like = request.getfixturevalue("upgraded_database")
-        variables["DATABASE_URL"] = server.fresh_database(like=like)
+        variables["DATABASE_URL"] = lent_database(request)
     return Deployment(request.param, variables)
 
 

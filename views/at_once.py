@@ -16,14 +16,15 @@ from services.delivery import DeliveryRequest, Plan
 from services.errors import HoldallError
 from services.ranges import ByteRange
 from services.stored import StoredFile
-from storage.base import Body, Filed, Mirrored
+from storage.base import Body
+from storage.capabilities import Filed, Mirrored
 from storage.errors import StorageError
 from views.bodies import open_range, read_at_once
 from views.current import Services
-from views.observing import Observed
+from views.observing import Ended, Observed, write
 from views.prepared import Key, Prepared, PreparedAnswers
 from views.proxies import Trust
-from views.public import PREFIX, STATUS, PublicFiles, end, filename_of, is_plain, is_routed
+from views.public import PREFIX, STATUS, PublicFiles, ended, filename_of, is_plain, is_routed
 from views.thumbnails import Planned
 
 SMALL: Final = 64 * 1024
@@ -60,11 +61,22 @@ class AtOnce:
         self._public = PublicFiles(services)
         self._trust = trust
         self._prepared = PreparedAnswers()
+        self._ended: list[Ended] = []
         self._near = {
             name
             for name, storage in services.storages.items()
             if isinstance(storage, Filed) and not isinstance(storage, Mirrored)
         }
+
+    def begin_turn(self) -> None:
+        """Have the answers that follow see all that was committed before this call."""
+        self._rows.begin_turn()
+
+    def end_turn(self) -> None:
+        """Count the requests that were answered since the last call, and write their lines."""
+        if self._ended:
+            ended, self._ended = self._ended, []
+            write(ended)
 
     def answer(
         self, method: str, path: str, query: str, headers: Mapping[str, str], client: Any
@@ -72,7 +84,8 @@ class AtOnce:
         """Answer a GET or HEAD without a body, or say by None that another way has to.
 
         `path` and `query` are as WSGI gives them, `headers` have lowercase names, and `client` is
-        the peer's address as its socket tells it.
+        the peer's address as its socket tells it. It may see the database as it was when the turn
+        began, so a request whose first byte came later has to begin another.
         """
         observed = Observed.begin(headers.get("x-request-id", ""))
         file_id, slash, name = path[len(PREFIX) :].partition("/")
@@ -80,7 +93,7 @@ class AtOnce:
         row = self._rows.find(file_id) if is_ours else None
         if row is None:
             return None
-        peer, announced = self._trust.told(_address(client), headers)
+        peer, announced = self._trust.told(address_of(client), headers)
         key: Key | None = None
         if not announced and _PARTICULAR.isdisjoint(headers):
             accept = headers.get("accept") if query else None
@@ -89,7 +102,7 @@ class AtOnce:
                 key = (row, method, name, query, chosen)
             kept = self._prepared.get(key, time.time()) if key else None
             if kept is not None:
-                end(observed, method, path, kept.code, kept.length, peer)
+                self._ended.append(ended(observed, method, path, kept.code, kept.length, peer))
                 return Ready(kept.status, kept.fields + observed.field, kept.content)
         asked = DeliveryRequest(method, headers, filename_of(name), download=False)
         made = self._made(self._rows.file(row), asked, query, announced, key)
@@ -97,7 +110,7 @@ class AtOnce:
             return None
         plan, ready = made
         ready.fields += observed.field
-        end(observed, method, path, plan.status, plan.length, peer)
+        self._ended.append(ended(observed, method, path, plan.status, plan.length, peer))
         return ready
 
     def _made(
@@ -154,6 +167,6 @@ def written(headers: Iterable[Header]) -> str:
     return "".join([f"{name}: {value}\r\n" for name, value in headers])
 
 
-def _address(client: Any) -> str:
+def address_of(client: Any) -> str:
     """Return a peer's address; a Unix socket's has no host."""
     return str(client[0]) if isinstance(client, tuple) else ""

@@ -9,7 +9,7 @@ copies of each byte.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final
 
 from flask import Flask, Request, Response, request
 from gunicorn.http.body import ChunkedReader, LengthReader
@@ -24,19 +24,18 @@ from services.errors import (
     TruncatedBody,
     UnsupportedBody,
 )
+from views.receiving import FIRST, Piece, Receiver, WholePieces, is_plain, whole_pieces
 from views.waiting import patient
 
-T = TypeVar("T", bound=memoryview | bytes)
-
-CHUNK: Final = 256 * 1024
 FROM_STREAM: Final = 256 * 1024
-FIRST_ROOM: Final = 64 * 1024
 
 GIVES_WAY: Final = 0.5
 """How much of a stopping worker's time a body may take that can be gone on with later."""
 
 GIVEN_UP: Final = 0.8
 """The same for one that cannot; the rest is for removing what came, and for the answer."""
+
+_READING: Final = "holdall.reading"
 
 
 class RequestBody:
@@ -56,37 +55,44 @@ class RequestBody:
         if socket is not None:
             socket.settimeout(timeout)
 
-    def chunks(self, idle: Callable[[], None] | None = None) -> Iterator[memoryview | bytes]:
-        """Yield the body in pieces of at most CHUNK bytes, each good until the next but one.
+    def chunks(
+        self, idle: Callable[[], None] | None = None, digests: RunningDigests | None = None
+    ) -> Iterator[Piece]:
+        """Yield the body in pieces, which `digests` are fed along the way.
+
+        Each stays as it is until `services.digests.BEHIND` more were asked for.
 
         `idle` is called now and then, also while nothing comes; what it raises ends the body.
         Raises TruncatedBody, MalformedBody, StalledBody, and Stopping: earlier with `idle`, since
         what came is then kept.
         """
-        socket = self._environ.get("gunicorn.socket")
-        if idle is not None and socket is not None:
-            look_up = partial(self._idle, idle)
-            with patient(self._environ, socket, look_up, self._timeout) as waiting:
-                yield from self._checked(self._pieces(_TwoBuffers, waiting))
-        else:
-            yield from self._checked(self._pieces(_TwoBuffers, socket))
+        pieces = self._followed(idle, digests)
+        self._environ[_READING] = pieces
+        return pieces
 
-    def own_chunks(self, digests: RunningDigests | None = None) -> Iterator[bytes]:
-        """Yield the body in pieces that stay as they are, and let `digests` run along.
-
-        Raises as `chunks` does.
-        """
-        for piece in self._checked(self._pieces(_Fresh, self._environ.get("gunicorn.socket"))):
+    def _followed(
+        self, idle: Callable[[], None] | None, digests: RunningDigests | None
+    ) -> Iterator[Piece]:
+        for piece in self._waited_for(idle):
             if digests is not None:
                 digests.update(piece)
-            yield bytes(piece)
+            yield piece
+
+    def _waited_for(self, idle: Callable[[], None] | None) -> Iterator[Piece]:
+        socket = self._environ.get("gunicorn.socket")
+        if idle is None or socket is None:
+            yield from self._checked(self._pieces(socket))
+            return
+        look_up = partial(self._idle, idle)
+        with patient(self._environ, socket, look_up, self._timeout) as waiting:
+            yield from self._checked(self._pieces(waiting))
 
     def _idle(self, idle: Callable[[], None]) -> None:
         if self._ending() > GIVES_WAY:
             raise Stopping
         idle()
 
-    def _checked(self, pieces: Iterator[T]) -> Iterator[T]:
+    def _checked(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
         """Turn what can go wrong on the way into errors for the client."""
         try:
             for piece in pieces:
@@ -102,23 +108,33 @@ class RequestBody:
                 raise TruncatedBody("The body ended before its last chunk") from error
             raise MalformedBody("The chunks of the body are malformed") from error
 
-    def _pieces(self, receive: type["Receiver"], socket: Any) -> Iterator[memoryview | bytes]:
+    def _pieces(self, source: Any) -> Iterator[Piece]:
         if self.length is None:
             yield from _from_chunks(self._environ["wsgi.input"])
             return
         left = self.length
-        for piece in self._known_length(receive, socket):
+        for piece in self._known_length(source):
             left -= len(piece)
             yield piece
         if left:
             raise TruncatedBody(f"The body ended {left} bytes before its Content-Length")
 
-    def _known_length(self, receive: type["Receiver"], socket: Any) -> Iterator[memoryview | bytes]:
+    def _known_length(self, source: Any) -> Iterator[Piece]:
+        """Read a body of known length; `source` is the client's socket, or stands before it."""
         stream = self._environ["wsgi.input"]
         reader = getattr(stream, "reader", None)
-        if socket is not None and isinstance(reader, LengthReader):
-            return _from_socket(reader, receive(socket))
-        return _from_stream(stream, self.length or 0)
+        if source is None or not isinstance(reader, LengthReader):
+            yield from _from_stream(stream, self.length or 0)
+            return
+        if early := _early(reader):
+            yield early
+        connection = self._environ["gunicorn.socket"]
+        if reader.length < FIRST or not is_plain(connection):
+            with Receiver(source) as receive:
+                yield from _received(reader, receive)
+            return
+        with whole_pieces(connection), WholePieces(source, self._timeout) as receive:
+            yield from _received(reader, receive)
 
 
 def register(app: Flask) -> None:
@@ -132,7 +148,12 @@ def _close_unless_read(response: Response) -> Response:
 
 
 def close_unless_read(environ: dict[str, Any]) -> None:
-    """Say `Connection: close`: where the next request would begin is not known."""
+    """Say `Connection: close`: where the next request would begin is not known.
+
+    Who broke off reading may still hold on to the pieces; the socket is given back all the same.
+    """
+    if (reading := environ.pop(_READING, None)) is not None:
+        reading.close()
     close = environ.get("holdall.close_connection")
     reader = getattr(environ["wsgi.input"], "reader", None)
     left = getattr(reader, "length", None) or getattr(reader, "parser", None)
@@ -176,61 +197,17 @@ def _from_stream(stream: Any, left: int) -> Iterator[bytes]:
         yield piece
 
 
-def _from_socket(reader: LengthReader, receive: "Receiver") -> Iterator[memoryview | bytes]:
-    """Read the rest of a body past gunicorn's reader, whose own count is kept right."""
-    early = reader.unreader.take_buffered()
+def _early(reader: LengthReader) -> bytes:
+    """Take what gunicorn has read of a body already; it keeps what belongs to the next request."""
+    early: bytes = reader.unreader.take_buffered()
     body, next_request = early[: reader.length], early[reader.length :]
     reader.unreader.unread(next_request)
     reader.length -= len(body)
-    if body:
-        yield body
-    while reader.length and (piece := receive(min(CHUNK, reader.length))):
+    return body
+
+
+def _received(reader: LengthReader, receive: Receiver) -> Iterator[Piece]:
+    """Read the rest of a body past gunicorn's reader, whose own count is kept right."""
+    while reader.length and (piece := receive(reader.length)):
         reader.length -= len(piece)
         yield piece
-
-
-class Receiver(Protocol):
-    """Takes bytes from a socket; empty when the client hung up."""
-
-    def __init__(self, socket: Any) -> None: ...
-
-    def __call__(self, size: int) -> memoryview | bytes: ...
-
-
-def _next_room(room: int, received: int) -> int:
-    """Return how many bytes to have room for, after `received` came into `room`.
-
-    A client that fills its room gets more, so that a thousand slow ones have little.
-    """
-    return min(4 * room, CHUNK) if received == room else room
-
-
-class _Fresh:
-    """Receive each piece as a `bytes` of its own."""
-
-    def __init__(self, socket: Any) -> None:
-        self._receive = socket.recv
-        self._room = FIRST_ROOM
-
-    def __call__(self, size: int) -> bytes:
-        piece: bytes = self._receive(min(size, self._room))
-        self._room = _next_room(self._room, len(piece))
-        return piece
-
-
-class _TwoBuffers:
-    """Receive into two buffers in turn, each no larger than the body needs."""
-
-    def __init__(self, socket: Any) -> None:
-        self._receive_into = socket.recv_into
-        self._room = FIRST_ROOM
-        self._now, self._next = memoryview(b""), memoryview(b"")
-
-    def __call__(self, size: int) -> memoryview:
-        self._now, self._next = self._next, self._now
-        room = min(size, self._room)
-        if len(self._now) < room:
-            self._now = memoryview(bytearray(room))
-        received: int = self._receive_into(self._now, room)
-        self._room = _next_room(room, received)
-        return self._now[:received]

@@ -16,7 +16,7 @@ from services.direct_urls import part_path, whole_path
 from services.errors import InvalidField
 from services.forms import boundary_of, read_form
 from services.intake import Declaration
-from storage.base import SignedForm, SignedRequest
+from storage.capabilities import SignedForm, SignedRequest
 from views import metrics
 from views.body import RequestBody
 from views.current import services, uploader
@@ -151,7 +151,7 @@ def post_whole(path: DirectPath, query: SignedQuery) -> Response:
     _verify(whole_path(path.id), query)
     boundary = boundary_of(request.headers.get("Content-Type", ""))
     body = _body()
-    events = read_form(body.own_chunks(), boundary, most_files=1)
+    events = read_form(body.chunks(), boundary, most_files=1)
     stored = _stored(services().receipt.form(path.id, body.length, events))
     stored.status_code = 201
     return stored

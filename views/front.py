@@ -12,9 +12,9 @@ from services.delivery import Plan
 from views.bodies import attach
 from views.current import Services
 from views.delivery import FAILED, delivery_request
-from views.observing import Observed
+from views.observing import Observed, write
 from views.proxies import Application, announced
-from views.public import PREFIX, STATUS, PublicFiles, end, filename_of, is_plain, is_routed
+from views.public import PREFIX, STATUS, PublicFiles, ended, filename_of, is_plain, is_routed
 
 
 class DeliveryFront:
@@ -41,7 +41,8 @@ class DeliveryFront:
         plan, sent = found
         start_response(STATUS[plan.status], [*plan.headers, ("X-Request-ID", observed.request_id)])
         client = environ.get("REMOTE_ADDR", "")
-        end(observed, environ["REQUEST_METHOD"], path, plan.status, plan.length, client)
+        method = environ["REQUEST_METHOD"]
+        write((ended(observed, method, path, plan.status, plan.length, client),))
         return sent
 
     def _answer(

@@ -34,10 +34,10 @@ class StrictRequest(Request):
         body = RequestBody(self, timeout=services().settings.body_timeout)
         _require_room(body.length or 0)
         received = 0
-        for piece in body.own_chunks():
+        for piece in body.chunks():
             received += len(piece)
             _require_room(received)
-            yield piece
+            yield bytes(piece)
 
 
 def _require_room(size: int) -> None:

@@ -13,7 +13,7 @@ from services.cors import CorsPolicy
 from services.delivery import PUBLIC, DeliveryRequest
 from services.stored import StoredFile
 from views.current import Services
-from views.observing import Observed
+from views.observing import Ended, Observed
 from views.thumbnails import Planned, only_wanted, planned
 
 PREFIX: Final = "/uploads/"
@@ -75,7 +75,11 @@ def filename_of(name: str) -> str | None:
     return name.encode("latin-1").decode("utf-8", "replace") if name else None
 
 
-def end(observed: Observed, method: str, path: str, status: int, length: int, client: str) -> None:
-    """Count a request that was answered, and write its line."""
+def ended(
+    observed: Observed, method: str, path: str, status: int, length: int, client: str
+) -> Ended:
+    """End a request with an answer."""
     route = _NAMED if "/" in path[len(PREFIX) :] else _BARE
-    observed.end(method=method, path=path, route=route, status=status, length=length, client=client)
+    return observed.ended(
+        method=method, path=path, route=route, status=status, length=length, client=client
+    )

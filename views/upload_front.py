@@ -8,11 +8,13 @@ nothing is tried twice: the framework's way begins with it (`views.gate`) and an
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from flask import Request
 
+from config import Settings
 from services.caller import EVERYONE, Caller
 from services.sites import host_of, is_loopback
 from views.body import close_unless_read
@@ -27,8 +29,8 @@ from views.uploads import document, form_files
 SMALL: Final = 256 * 1024
 """Bytes of the largest form that what Flask takes makes a difference for."""
 
-_PATH: Final = "/api/upload"
-_FORM: Final = "multipart/form-data;"
+PATH: Final = "/api/upload"
+FORM: Final = "multipart/form-data;"
 _OTHERWISE: Final = (
     "HTTP_CONTENT_ENCODING",
     "HTTP_COOKIE",
@@ -37,7 +39,31 @@ _OTHERWISE: Final = (
     "HTTP_SEC_FETCH_SITE",
     "HTTP_TRANSFER_ENCODING",
 )
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 _NOTHING: Final = UploadQuery()  # type: ignore[call-arg]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Which requests can go ahead of the framework, by how the service is set."""
+
+    is_open: bool
+    lists_origins: bool
+    own_hosts_only: bool
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        is_open = settings.auth_mode == "open"
+        # Where pages of other sites are let in, answers have headers that a library makes.
+        return cls(is_open, bool(settings.cors_origins), is_open and is_loopback(settings.host))
+
+    def take(self, host: str, authorization: str | None) -> bool:
+        """Say whether a request for `host` that shows a key, or none, can."""
+        return (
+            (self.is_open or authorization is not None)
+            and not self.lists_origins
+            and not (self.own_hosts_only and not _is_here(host))
+        )
 
 
 class UploadFront:
@@ -46,14 +72,14 @@ class UploadFront:
     def __init__(self, application: Application, services: Services) -> None:
         self._application = application
         self._services = services
-        settings = services.settings
-        self._open = settings.auth_mode == "open"
-        # Where pages of other sites are let in, answers have headers that a library makes.
-        self._listed = bool(settings.cors_origins)
-        self._own_hosts_only = self._open and is_loopback(settings.host)
+        self._rules = Rules.of(services.settings)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if environ["PATH_INFO"] != _PATH or not self._is_plain(environ):
+        if FAILED in environ:
+            # It was taken whole where it failed, so the connection can go on as well.
+            environ["wsgi.input"].read()
+            return self._application(environ, start_response)
+        if environ["PATH_INFO"] != PATH or not self._is_plain(environ):
             return self._application(environ, start_response)
         observed = Observed.begin(environ.get("HTTP_X_REQUEST_ID", ""))
         try:
@@ -62,16 +88,13 @@ class UploadFront:
             environ[FAILED] = error
             return self._application(environ, start_response)
         close_unless_read(environ)
-        content = json.dumps(shown, separators=(",", ":")).encode() + b"\n"
-        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
-        if "url" in shown:
-            headers.append(("Location", shown["url"]))
+        content = as_json(shown)
         told = ("X-Request-ID", observed.request_id)
-        start_response("201 CREATED", [*headers, kept_private(), *SAFETY, told])
+        start_response("201 CREATED", [*fields_of(shown, content), told])
         observed.end(
             method="POST",
-            path=_PATH,
-            route=_PATH,
+            path=PATH,
+            route=PATH,
             status=201,
             length=len(content),
             client=environ.get("REMOTE_ADDR", ""),
@@ -84,15 +107,13 @@ class UploadFront:
         return (
             environ["REQUEST_METHOD"] == "POST"
             and not environ.get("QUERY_STRING")
-            and environ.get("CONTENT_TYPE", "").startswith(_FORM)
+            and environ.get("CONTENT_TYPE", "").startswith(FORM)
             and len(length) <= 6
             and length.isascii()
             and length.isdigit()
             and int(length) <= SMALL
             and environ.keys().isdisjoint(_OTHERWISE)
-            and (self._open or "HTTP_AUTHORIZATION" in environ)
-            and not self._listed
-            and not (self._own_hosts_only and not _is_here(environ.get("HTTP_HOST", "")))
+            and self._rules.take(environ.get("HTTP_HOST", ""), environ.get("HTTP_AUTHORIZATION"))
         )
 
     def _taken(self, environ: dict[str, Any]) -> dict[str, Any]:
@@ -102,10 +123,23 @@ class UploadFront:
         return document(files, self._services.settings.public_url)
 
     def _caller(self, environ: dict[str, Any]) -> Caller:
-        if self._open:
+        if self._rules.is_open:
             return EVERYONE
         shown = environ["HTTP_AUTHORIZATION"]
         return self._services.keys.authenticate(shown, environ.get("REMOTE_ADDR"))
+
+
+def as_json(shown: dict[str, Any]) -> bytes:
+    """Write an answer's body as the framework does."""
+    return _ENCODER.encode(shown).encode() + b"\n"
+
+
+def fields_of(shown: dict[str, Any], content: bytes) -> list[tuple[str, str]]:
+    """Return the headers of an answer, but for the request's id."""
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
+    if "url" in shown:
+        headers.append(("Location", shown["url"]))
+    return [*headers, kept_private(), *SAFETY]
 
 
 @lru_cache(64)

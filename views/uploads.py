@@ -48,7 +48,7 @@ def form_files(parts: Services, who: Caller, asked: Request, query: UploadQuery)
         upload = FormUpload(parts.ingest, who, query.collection, stack, most=body.length)
         if query.sha256:
             upload.expect(from_hex(query.sha256))
-        chunks = body.own_chunks(whole)
+        chunks = body.chunks(digests=whole)
         upload.take(read_form(chunks, boundary, most_files=parts.settings.max_upload_files))
         if whole is not None:
             whole.verify(expected)

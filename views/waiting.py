@@ -29,9 +29,9 @@ class PatientSocket:
         piece: bytes = self._socket.recv(size)
         return piece
 
-    def recv_into(self, buffer: memoryview, size: int) -> int:
+    def recv_into(self, buffer: bytearray, size: int = 0, flags: int = 0) -> int:
         self._wait()
-        count: int = self._socket.recv_into(buffer, size)
+        count: int = self._socket.recv_into(buffer, size, flags)
         return count
 
     def __getattr__(self, name: str) -> Any:

@@ -9,6 +9,7 @@ Told to end, it would let new connections queue where nobody takes them, and wai
 a client that has connected and says nothing.
 """
 
+import gc
 import json
 import os
 import select
@@ -55,6 +56,8 @@ class ThreadedWorker(ThreadWorker):  # type: ignore[misc]
 
     application: Any
     _told: float | None = None
+    failed: dict[Any, Exception]
+    """What went wrong with the request of a socket before its thread had it."""
 
     def load_wsgi(self) -> None:
         try:
@@ -65,14 +68,21 @@ class ThreadedWorker(ThreadWorker):  # type: ignore[misc]
             self.log.exception("the worker did not start and is started again")
             time.sleep(AGAIN_AFTER)
             sys.exit(1)
+        self.failed = {}
         self.application = application = self.wsgi
 
         def wsgi(environ: dict[str, Any], start_response: Any) -> Any:
             environ["holdall.close_connection"] = start_response.__self__.force_close
             environ["holdall.ending"] = self.ending
+            error = self.failed.pop(environ["gunicorn.socket"], None) if self.failed else None
+            if error is not None:
+                environ["holdall.failed"] = error
             return application(environ, start_response)
 
         self.wsgi: Any = wsgi
+        # What the application is made of stays as long as the worker: no collection goes through it.
+        gc.collect()
+        gc.freeze()
         begin = getattr(application, "begin_background_work", None)
         if begin is not None:
             begin()

@@ -8,10 +8,10 @@ from sqlalchemy import inspect, select
 
 from config import Settings
 from models import Collection
+from services.backends import open_backend
 from services.doctor.database import Unusable, connected, read_url
 from services.doctor.findings import Finding, fail, ok, warn
-from services.doctor.stores import open_backend
-from storage.base import Filed, Presigner
+from storage.capabilities import Filed, Presigner
 
 NAME: Final = "collections"
 _NEEDED: Final[dict[str, tuple[type, ...]]] = {

@@ -14,13 +14,14 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from config import BackendSettings, Settings
+from services.backends import open_backend
 from services.doctor.addresses import is_internal, shown
 from services.doctor.asking import NoReply, Reply, ask
 from services.doctor.findings import Finding, fail, ok, warn
 from services.doctor.machine import is_anothers, nearest, write_problem
 from services.sites import origin_of
-from storage import open_storage
-from storage.base import Presigner, SignedRequest, Storage
+from storage.base import Storage
+from storage.capabilities import Presigner, SignedRequest
 from storage.errors import StorageError, StorageFull
 from storage.keys import new_key
 
@@ -96,18 +97,6 @@ def _reason_to_wait(settings: Settings, backend: BackendSettings) -> Finding | N
     if awaited and not write_problem(nearest(folder)):
         return ok(name, f"{folder} is made at the first start")
     return None
-
-
-def open_backend(settings: Settings, backend: BackendSettings) -> Storage:
-    """Open a backend as the service does. Raises ValueError."""
-    return open_storage(
-        backend.url,
-        scratch=settings.scratch,
-        durable=settings.durable,
-        access_key_id=backend.access_key_id,
-        secret_access_key=backend.secret_access_key,
-        public_endpoint=backend.public_endpoint,
-    )
 
 
 def _place(backend: BackendSettings) -> str:

@@ -1,6 +1,7 @@
 """The loop before the threads, over real connections: what it answers, holds, and gives away."""
 
 import hashlib
+import json
 import re
 import socket
 import threading
@@ -10,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from signal import SIGTERM
 
+import psutil
 import pytest
 
 from tests.live.test_faults import eventually, upload
@@ -125,6 +127,54 @@ def test_a_deleted_file_is_gone_at_once(service: Service) -> None:
                     assert answer_on(connection).status == status
                 if status == 200:
                     assert service.request("DELETE", f"/api/files/{file['id']}").status == 204
+
+
+def test_each_request_of_a_row_sees_what_those_before_it_did(loop: Service) -> None:
+    for _ in range(5):
+        file = upload(loop, b"text").json()
+        get, delete = head(f"GET {file['url']}"), head(f"DELETE /api/files/{file['id']}")
+        answers = loop.raw(get * 2 + delete + get, half_close=True)
+        assert [answer.status for answer in answers] == [200, 200, 204, 404]
+
+
+def clients_of(worker: psutil.Process) -> int:
+    return sum(each.status == "ESTABLISHED" for each in worker.net_connections("tcp"))
+
+
+def test_workers_share_the_clients(service: Service) -> None:
+    url = upload(service, b"text").json()["url"]
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connected(service)) for _ in range(64)]
+        for client in clients:
+            client.sendall(head(f"GET {url}"))
+        assert [answer_on(client).body for client in clients] == [b"text"] * len(clients)
+        assert min(map(clients_of, service.workers())) >= len(clients) / 4
+
+
+def test_clients_left_to_a_worker_that_does_not_come_are_answered(tmp_path: Path) -> None:
+    with running(tmp_path, WEB_CONCURRENCY="2") as service:
+        url = upload(service, b"text").json()["url"]
+        stopped, _ = service.workers()
+        stopped.suspend()
+        try:
+            with ExitStack() as stack:
+                for _ in range(40):
+                    client = stack.enter_context(connected(service))
+                    client.sendall(head(f"GET {url}"))
+                    assert answer_on(client).body == b"text"
+        finally:
+            stopped.resume()
+
+
+def test_each_request_has_its_line(tmp_path: Path) -> None:
+    with running(tmp_path, WEB_CONCURRENCY="1") as service:
+        url = upload(service, b"text").json()["url"]
+        asked = [head(f"GET {url}", b"X-Request-ID: line-%d\r\n" % number) for number in range(30)]
+        assert [each.status for each in service.raw(b"".join(asked))] == [200] * 30
+        lines = [line for line in service.log.read_text().splitlines() if '"line-' in line]
+        told = [json.loads(line) for line in lines]
+    assert [each["request_id"] for each in told] == [f"line-{number}" for number in range(30)]
+    assert {(each["path"], each["status"], each["bytes"]) for each in told} == {(url, 200, 4)}
 
 
 def test_who_waits_has_no_thread(loop: Service) -> None:

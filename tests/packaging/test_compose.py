@@ -176,7 +176,8 @@ def test_the_image_runs_as_a_plain_user_and_tells_whether_it_is_healthy() -> Non
 def test_everything_the_image_runs_is_let_into_it() -> None:
     ignored = (ROOT / ".dockerignore").read_text().split()
     wanted = {path.name for path in ROOT.glob("*.py")} | {"requirements.txt", "requirements.lock"}
-    wanted |= {"config", "migrations", "services", "static", "storage", "templates", "views"}
+    wanted |= {"cli", "config", "migrations", "services", "static", "storage", "templates"}
+    wanted |= {"views", "wiring", "worker"}
     assert ignored[ignored.index("*") :].count("*") == 1
     assert {f"!{name}" for name in wanted} <= set(ignored)
 

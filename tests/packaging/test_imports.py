@@ -8,10 +8,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("app", "cli", "routes", "views", "services", "models", "storage", "config", "worker")
+PARTS = (
+    "app",
+    "wiring",
+    "cli",
+    "routes",
+    "views",
+    "services",
+    "models",
+    "storage",
+    "config",
+    "worker",
+)
 
 MAY_IMPORT = {
-    "app": {"app", "cli", "routes", "views", "services", "models", "storage", "config"},
+    "app": {"app", "wiring", "cli", "routes", "views", "services", "models", "storage", "config"},
+    "wiring": {"wiring", "routes", "views", "services", "models", "storage", "config"},
     "cli": {"cli", "app", "routes", "views", "services", "models", "storage", "config"},
     "routes": {"routes", "views", "services", "models", "storage", "config"},
     "views": {"views", "services", "models", "storage", "config"},

@@ -12,7 +12,7 @@ import pytest
 
 from config import load_settings
 from config.logs import JsonFormatter, TextFormatter, logging_config
-from views.observing import RequestLine
+from views.observing import Ended, RequestLines
 
 
 @contextmanager
@@ -53,18 +53,29 @@ def test_no_client_can_end_a_line_of_text(monkeypatch: pytest.MonkeyPatch) -> No
     assert line.endswith(' INFO holdall.request request path="/a\\nb" status=200')
 
 
+ENDED = Ended("an-id", 'GE"T', "/\u00e9\n\u2028\\", "/", 200, 4096, 0.00125, "::1", 1900000000.5)
+
+
 @pytest.mark.parametrize("length", (None, 4096))
 def test_a_request_writes_its_line_as_any_record_would(length: int | None) -> None:
-    told = ("an-id", 'GE"T', "/\u00e9\n\u2028\\", 200, length, 1.25, "::1")
-    line = RequestLine(logging.INFO, *told)
-    plain = logging.makeLogRecord(vars(line))
-    formatted = JsonFormatter().format(line)
-    assert json.loads(formatted) == json.loads(JsonFormatter().format(plain))
+    lines = RequestLines(logging.INFO, (ENDED._replace(length=length),))
+    (plain,) = lines.each()
+    formatted = JsonFormatter().format(lines)
     assert formatted == JsonFormatter().format(plain)
     assert "\n" not in formatted
-    text = TextFormatter().format(line)
-    assert text.startswith(datetime.fromtimestamp(line.created, UTC).isoformat()[:19])
+    text = TextFormatter().format(lines)
+    assert text == TextFormatter().format(plain)
+    assert text.startswith(datetime.fromtimestamp(ENDED.at, UTC).isoformat()[:19])
     assert "status=200" in text and "\n" not in text
+
+
+def test_requests_that_end_together_have_a_line_each() -> None:
+    lines = RequestLines(logging.INFO, (ENDED, ENDED._replace(request_id="another", at=5.0)))
+    for formatter in (JsonFormatter(), TextFormatter()):
+        each = [formatter.format(record) for record in lines.each()]
+        assert formatter.format(lines).split("\n") == each
+    assert lines.getMessage() == "request"
+    assert vars(lines)["request_id"] == "an-id"
 
 
 @pytest.mark.parametrize("library", ("botocore.auth", "urllib3.connectionpool", "boto3.resources"))

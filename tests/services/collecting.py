@@ -13,7 +13,7 @@ from typing import Any
 from app import Holdall
 from services.gc import Collected
 from services.gc_items import Item, Kind, Options
-from storage.base import Multipart, Resumable
+from storage.capabilities import Multipart, Resumable
 from storage.keys import new_key, random_name
 from tests.conftest import parts
 from tests.http.test_uploads import PNG

@@ -15,7 +15,7 @@ from services.direct import Direct
 from services.errors import Conflict, FileNotFound, Locked, NotSignedIn
 from services.intake import Declaration
 from services.locks import Locks
-from storage.base import Multipart as MultipartStore
+from storage.capabilities import Multipart as MultipartStore
 from storage.errors import StorageUnavailable
 from tests.conftest import parts
 from tests.http.test_direct import Multipart, begin, content_of, send

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from app import Holdall
 from models import Reservation, now
 from services.gc_items import Kind
-from storage.base import Multipart as MultipartStore
+from storage.capabilities import Multipart as MultipartStore
 from tests.http.test_direct import Multipart, begin, params, send
 from tests.http.test_direct_refused import HTML, collection
 from tests.http.test_uploads import PNG

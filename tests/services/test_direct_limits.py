@@ -82,11 +82,11 @@ def test_an_upload_given_up_while_bytes_come_holds_no_room(local_app: Holdall) -
     name = collection(client, max_bytes=100_000_000)
     form = params(client, **{"metadata[collection]": name})
 
-    def events() -> Iterator[FileStart | bytes]:
+    def events() -> Iterator[FileStart | memoryview]:
         yield FileStart("file", "a.bin", None)
-        yield PNG
+        yield memoryview(PNG)
         assert client.delete(f"/api/direct/{form['id']}").status_code == 204
-        yield bytes(20_000_000)
+        yield memoryview(bytes(20_000_000))
 
     with pytest.raises(Gone):
         parts(local_app).receipt.form(form["id"], None, events())

@@ -18,7 +18,8 @@ from werkzeug.test import TestResponse
 
 from app import Holdall
 from storage import Storages, open_storage
-from storage.base import Filed, Multipart, Presigner, Resumable, Storage, Sweepable
+from storage.base import Storage
+from storage.capabilities import Filed, Multipart, Presigner, Resumable, Sweepable
 from storage.errors import IntegrityError, StorageError, StorageFull, StorageUnavailable
 from storage.memory import MemoryStorage
 from tests.conftest import MakeApp, parts

@@ -17,7 +17,7 @@ from services import fsck
 from services.gc import ROUND, Collector
 from services.gc_items import Item, Kind, Options
 from services.gc_leftovers import Leftovers
-from storage.base import Sweepable
+from storage.capabilities import Sweepable
 from storage.keys import folders, new_key
 from tests.conftest import MakeApp, objects, parts
 from tests.http.test_uploads import PNG

@@ -19,7 +19,7 @@ from flask.testing import FlaskClient
 
 from app import Holdall
 from services.gc_items import Item, Kind
-from storage.base import Sweepable
+from storage.capabilities import Sweepable
 from tests.conftest import Client, MakeApp, parts, s3_variables
 from tests.http.test_tus import begin, content, file_of, head, patch
 from tests.live.test_faults import eventually

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from services import grouping
-from services.grouping import Grouping, Overdue
+from services.grouping import Grouping, Overdue, own
 
 
 class Acts:
@@ -146,3 +147,32 @@ def test_a_great_many_are_all_served() -> None:
     with ThreadPoolExecutor(100) as pool:
         assert all(pool.map(ask, range(3000)))
     assert sorted(done) == [*range(3000)]
+
+
+def test_each_who_is_told_of_the_same_error_has_one_of_its_own() -> None:
+    shared = OperationalError("COMMIT", {}, Exception("locked"))
+    acts = Acts(lambda works: raised(shared))
+    group = Grouping(acts, patience=10)
+    with ThreadPoolExecutor(3) as pool:
+        first = begun(pool, acts, group, 1)
+        others = asked(pool, group, 2, 3)
+        for _ in range(2):
+            acts.go.release()
+        told = [future.exception() for future in (first, *others)]
+    assert len({*map(id, told), id(shared)}) == 4
+    assert [(type(each), each and each.__cause__) for each in told] == [
+        (OperationalError, shared)
+    ] * 3
+
+
+def raised(error: Exception) -> Sequence[Exception | None]:
+    raise error
+
+
+def test_an_error_that_cannot_be_copied_is_told_as_it_is() -> None:
+    class Strange(Exception):
+        def __init__(self, *, reason: str) -> None:
+            super().__init__(reason)
+
+    strange = Strange(reason="none")
+    assert own(strange) is strange

@@ -21,10 +21,11 @@ from services.leases import Leases
 from services.migration_figures import CannotBegin, Failure, Stopped
 from services.migration_rows import Rows
 from services.migration_turn import Turn
-from storage.base import Body, Presigner, Storage
+from storage.base import Body, Storage
+from storage.capabilities import Presigner
 from storage.errors import StorageFull, StorageUnavailable
 from storage.keys import new_key
-from tests.conftest import MakeApp, parts
+from tests.conftest import MakeApp, lent_database, parts
 from tests.services.checking import check, file, keep, row
 from tests.services.moving import (
     NEW,
@@ -39,7 +40,6 @@ from tests.services.moving import (
 )
 from tests.services.uploading import begun, database_of
 from tests.storage.material import content_of, get, put
-from tests.support.servers import PostgresServer
 
 WAYS = ("local-s3-sqlite", "s3-local-postgresql", "s3-s3-sqlite")
 """Each pair of stores, and each database once. What hangs on neither is tested on two folders."""
@@ -64,9 +64,7 @@ def app(request: pytest.FixtureRequest, app_with: MakeApp, tmp_path: Path) -> Ho
         else:
             variables[f"STORAGE_{name.upper()}_URL"] = (tmp_path / name).as_uri()
     if database == "postgresql":
-        server: PostgresServer = request.getfixturevalue("postgres_server")
-        like = request.getfixturevalue("upgraded_database")
-        variables["DATABASE_URL"] = server.fresh_database(like=like)
+        variables["DATABASE_URL"] = lent_database(request)
     return app_with(**variables)
 
 

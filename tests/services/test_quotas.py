@@ -21,7 +21,7 @@ from services.intake import Declaration
 from services.listing import Query
 from services.resumed import Request
 from storage.keys import random_name
-from tests.conftest import MakeApp, objects, parts
+from tests.conftest import MakeApp, lent_database, objects, parts
 from tests.services.uploading import database_of, expires_at
 
 MIB = 1024**2
@@ -466,6 +466,4 @@ def test_who_waits_for_a_collection_does_not_keep_it_from_being_referred_to(
 def _on(deployed: str, request: pytest.FixtureRequest) -> dict[str, str]:
     if deployed == "sqlite":
         return {}
-    like = request.getfixturevalue("upgraded_database")
-    url = request.getfixturevalue("postgres_server").fresh_database(like=like)
-    return {"DATABASE_URL": url}
+    return {"DATABASE_URL": lent_database(request)}

@@ -16,7 +16,7 @@ from flask import Flask
 from flask_migrate import Migrate, upgrade
 from sqlalchemy import Engine, MetaData, insert, inspect, text
 
-from app import MIGRATIONS, Holdall
+from app import Holdall
 from models import Base, db
 from services.database import engine_options, prepare_engine
 from services.filenames import folded
@@ -24,7 +24,7 @@ from services.fsck_findings import Kind as Wrong
 from services.gc_items import Kind
 from services.ietf import Version
 from services.sha256 import ResumableSha256
-from storage.base import State
+from storage.capabilities import State
 from storage.keys import new_key, random_name
 from storage.local import LocalStorage
 from tests.conftest import SECRET, MakeApp
@@ -36,6 +36,7 @@ from tests.services.uploading import database_of
 from tests.storage.material import content_of, put
 from tests.support.keyed import holder
 from tests.support.servers import PostgresServer
+from wiring.ground import MIGRATIONS
 
 KEY = "holdall_" + "k" * 43
 OWNER, PHOTOS = "o" * 26, "photos"

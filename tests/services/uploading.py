@@ -18,7 +18,8 @@ from models import Upload, db
 from services.caller import EVERYONE
 from services.database import Database
 from services.intake import Declaration
-from storage.base import Resumable, Storage
+from storage.base import Storage
+from storage.capabilities import Resumable
 from storage.s3_session import new_session
 from tests.conftest import parts
 from tests.http.test_tus import begin, content, file_of, head, patch

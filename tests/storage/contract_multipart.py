@@ -19,7 +19,8 @@ from typing import BinaryIO, ClassVar, Protocol, cast
 
 import pytest
 
-from storage.base import Multipart, Part, Storage
+from storage.base import Storage
+from storage.capabilities import Multipart, Part
 from storage.errors import IntegrityError, InvalidKey, ObjectNotFound, StorageError
 from storage.keys import new_key
 from tests.storage.material import MIB, content_of, get, is_absent, keys_of, put

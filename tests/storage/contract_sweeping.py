@@ -20,7 +20,7 @@ from typing import Protocol
 
 import pytest
 
-from storage.base import Leftover, Sweepable
+from storage.capabilities import Leftover, Sweepable
 from storage.keys import new_key
 from tests.storage.material import content_of, get, keys_of, put
 from tests.storage.resuming import ResumableStorage, Upload

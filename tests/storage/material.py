@@ -6,7 +6,7 @@ It knows `storage.base` only, and must not know any backend.
 import random
 from collections.abc import Callable, Iterable, Iterator
 
-from storage.base import CHUNK_SIZE, ObjectInfo, Storage
+from storage.base import CHUNK_SIZE, LARGEST_CHUNK, ObjectInfo, Storage
 from storage.errors import ObjectNotFound
 
 MIB = 1024 * 1024
@@ -77,7 +77,7 @@ def get(storage: Storage, key: str, start: int = 0, stop: int | None = None) -> 
     """Read a range, holding the body to its promises about pieces."""
     with storage.open(key, start, stop) as body:
         pieces = list(body)
-        assert all(0 < len(piece) <= CHUNK_SIZE for piece in pieces)
+        assert all(0 < len(piece) <= LARGEST_CHUNK for piece in pieces)
         assert sum(map(len, pieces)) == body.size
     return b"".join(pieces)
 

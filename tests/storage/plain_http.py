@@ -5,7 +5,7 @@ from email.message import Message
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from storage.base import SignedForm
+from storage.capabilities import SignedForm
 
 Answer = tuple[int, "Message[str, str]", bytes]
 """Status, headers and body."""

@@ -9,7 +9,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from storage.base import Appended, ObjectInfo, Resumable, State, Storage
+from storage.base import ObjectInfo, Storage
+from storage.capabilities import Appended, Resumable, State
 from storage.keys import new_key
 
 LARGEST = 10 * 1024**3

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 
-from storage.base import Multipart, Presigner
+from storage.capabilities import Multipart, Presigner
 from storage.local import LocalStorage
 from storage.memory import MemoryStorage
 from storage.s3 import S3Storage

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 
-from storage.base import Resumable
+from storage.capabilities import Resumable
 from storage.local import LocalStorage
 from storage.memory import MemoryStorage
 from storage.s3 import S3Storage

@@ -10,7 +10,8 @@ from typing import ClassVar, cast
 
 import pytest
 
-from storage.base import Storage, Sweepable
+from storage.base import Storage
+from storage.capabilities import Sweepable
 from storage.local import LocalStorage
 from storage.memory import MemoryStorage
 from storage.mirror import mirror_of

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.base import Part
+from storage.capabilities import Part
 from storage.errors import IntegrityError, ObjectNotFound, StorageFull, StorageUnavailable
 from storage.local import LocalStorage
 from tests.storage.faulty_disk import file_size_limit, record_commits

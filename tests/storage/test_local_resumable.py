@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.base import State
+from storage.capabilities import State
 from storage.errors import (
     IntegrityError,
     ObjectNotFound,

@@ -9,15 +9,8 @@ from typing import Any
 import pytest
 
 from storage import open_mirror
-from storage.base import (
-    Filed,
-    Mirrored,
-    Multipart,
-    Presigner,
-    Resumable,
-    Storage,
-    Sweepable,
-)
+from storage.base import Storage
+from storage.capabilities import Filed, Mirrored, Multipart, Presigner, Resumable, Sweepable
 from storage.errors import ObjectNotFound, StorageUnavailable
 from storage.keys import new_key
 from storage.local import LocalStorage

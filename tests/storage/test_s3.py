@@ -13,7 +13,7 @@ import pytest
 
 import storage.s3 as storage_s3
 from storage import open_storage
-from storage.base import Multipart, Part
+from storage.capabilities import Multipart, Part
 from storage.errors import IntegrityError, ObjectNotFound, StorageError, StorageUnavailable
 from storage.keys import new_key
 from storage.multipart import PartWriter

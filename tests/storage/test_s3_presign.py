@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from storage.base import SignedForm
+from storage.capabilities import SignedForm
 from storage.keys import new_key
 from storage.s3 import S3Storage
 from tests.storage.bucket import MIB, Bucket, store, stored

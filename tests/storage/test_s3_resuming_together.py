@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.base import State
+from storage.capabilities import State
 from storage.errors import IntegrityError, ObjectNotFound
 from storage.s3 import S3Storage
 from storage.s3_options import S3Options

@@ -51,7 +51,7 @@ POINTS: Final = {
     "ingest-put": after("storage.s3:S3Storage.put"),
     "ingest-inspected": after("services.ingest:Intake.inspect"),
     "ingest-inserted": after("services.publishing:count"),
-    "ingest-committed": after("services.publishing:Publishing.publish"),
+    "ingest-committed": after("services.publishing:Publishing._told"),
     "answered": after("gunicorn.workers.gthread:ThreadWorker.handle_request"),
     # An upload in several requests.
     "upload-begun": after("services.resumable:Uploads.create"),

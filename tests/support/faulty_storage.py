@@ -21,7 +21,8 @@ from typing import Any, BinaryIO, Final, Self, TypeVar
 
 from typing_extensions import Buffer
 
-from storage.base import Appended, Appender, Body, ObjectInfo, Storage, Writer
+from storage.base import Body, ObjectInfo, Storage, Writer
+from storage.capabilities import Appended, Appender
 
 T = TypeVar("T")
 

@@ -40,9 +40,11 @@ def answer_at_once(app: Flask, environ: Mapping[str, Any]) -> Ready | None:
     if asked is None or not asked.path.startswith("/uploads/"):
         return None
     peer = (environ.get("REMOTE_ADDR", ""), 0)
-    with patch.object(views.at_once, "end", lambda *_: None):
+    with patch.object(views.at_once, "ended", lambda *_: None):
+        at_once = vars(app)["at_once"]
+        at_once.begin_turn()
         told = (asked.method, asked.path, asked.query, asked.headers, peer)
-        answer: Ready | None = vars(app)["at_once"](*told)
+        answer: Ready | None = at_once.answer(*told)
     return answer
 
 
