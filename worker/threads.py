@@ -80,7 +80,7 @@ class ThreadedWorker(ThreadWorker):  # type: ignore[misc]
             return application(environ, start_response)
 
         self.wsgi: Any = wsgi
-        # What the application is made of stays as long as the worker: no collection goes through it.
+        # What the application is made of stays as long as the worker: no collection looks at it.
         gc.collect()
         gc.freeze()
         begin = getattr(application, "begin_background_work", None)
