@@ -5,6 +5,7 @@ counts on it. It must not import the application itself: what the master holds, 
 inherits, and neither connections nor threads survive a fork.
 """
 
+import gc
 import logging.config
 import os
 import resource
@@ -114,6 +115,8 @@ def on_starting(server: Any) -> None:
 def _prepare_and_exit() -> NoReturn:
     """Run the application's preparation in this process, which holds nothing that is shared."""
     status = 1
+    # Nothing that is made here is looked at twice.
+    gc.disable()
     try:
         import app
 

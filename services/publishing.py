@@ -12,19 +12,17 @@ commit.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from models import ApiKey, File, IdempotencyKey, now
-from services.caller import Caller
 from services.counters import count
 from services.database import TURN_WITHIN, Database, Writing
-from services.errors import FileNotFound, InvalidField, KeyInvalid, KeyReused
+from services.errors import FileNotFound, KeyInvalid, KeyReused
 from services.files import SHOWN, FileInfo
 from services.grouping import Grouping, Overdue, own
 from services.intake import Publishable
@@ -33,32 +31,11 @@ from services.mirroring import Mirrors
 from services.policy import Policies
 from services.published_rows import INSERT, log_row, row_of, shown
 from services.quotas import settle
+from services.retries import Retry, forget_if_over, remember
 from services.used_links import use_link
-
-KEPT_FOR: Final = timedelta(hours=24)
-"""How long an Idempotency-Key is answered with what it was first answered with."""
 
 _OF_ALL: Final = (OperationalError, InterfaceError, PoolTimeout)
 """What says something of the database, and not of what was to be written there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """A client's name for one upload, and what tells its request from others."""
-
-    owner: str
-    key: str
-    request: str
-
-    @classmethod
-    def named(cls, caller: Caller, key: str | None, request: str) -> "Retry | None":
-        """Read an Idempotency-Key; None when there is none. Raises InvalidField."""
-        if key is None:
-            return None
-        if not 0 < len(key) <= 255 or not key.isascii() or not key.isprintable():
-            raise InvalidField("Idempotency-Key is not 1 to 255 printable ASCII characters")
-        owner = f"link:{caller.link.id}" if caller.link else caller.owner or ""
-        return cls(owner, key, request)
 
 
 class Publishing:
@@ -121,15 +98,13 @@ class Publishing:
         over its limits, CollectionNotFound, TooLarge, TypeNotAllowed, QuotaExceeded, LinkUsed,
         KeyInvalid for a key that was revoked or ended while the bytes came, and StorageFull.
         """
-        batch = self._batch(intakes)
+        batch = self._batch(intakes, retry)
         quotas = self._to_settle(intakes)
         self._database.require_room()
         links = any(intake.state.link for intake in intakes)
-        if retry is None and also is None and not (quotas or spent or links):
-            self._in_group(batch)
-        elif earlier := self._by_itself(batch, quotas, retry, also, spent):
-            return earlier
-        return self._told(batch)
+        if also is None and not (quotas or spent or links) and self._in_group(batch):
+            return self._told(batch)
+        return self._by_itself(batch, quotas, also, spent) or self._told(batch)
 
     def publish_together(
         self, several: Sequence[Sequence[Publishable]]
@@ -177,11 +152,12 @@ class Publishing:
         """Say whether nothing but rows is to be written for `intakes`."""
         return not any(each.state.link for each in intakes) and not self._to_settle(intakes)
 
-    def _batch(self, intakes: Sequence[Publishable]) -> "_Batch":
+    def _batch(self, intakes: Sequence[Publishable], retry: Retry | None = None) -> "_Batch":
         """Hold `intakes` against the policies of this moment, and make their rows."""
         return _Batch(
             intakes,
             [row_of(intake, self._policies.of(intake.state.collection)) for intake in intakes],
+            retry,
         )
 
     def _told(self, batch: "_Batch") -> list[FileInfo]:
@@ -195,7 +171,6 @@ class Publishing:
         self,
         batch: "_Batch",
         quotas: Sequence[tuple[str, dict[str, int]]],
-        retry: Retry | None,
         also: Callable[[Session], None] | None,
         spent: Sequence[str],
     ) -> list[FileInfo] | None:
@@ -203,8 +178,9 @@ class Publishing:
         try:
             with self._database.write() as session:
                 _require_active(session, batch.owners)
-                if retry is not None:
-                    self._remember(session, retry, batch.rows)
+                if batch.retry is not None:
+                    forget_if_over(session, batch.retry)
+                remember(session, batch.answers)
                 for collection, coming in quotas:
                     settle(session, collection, coming, spent=spent)
                 INSERT.run(session, batch.rows)
@@ -216,22 +192,28 @@ class Publishing:
                     also(session)
                 batch.keep()
         except IntegrityError:
-            first = self.earlier(retry)
+            first = self.earlier(batch.retry)
             if first is not None:
                 return first
             self._look_again(batch)
             raise
         return None
 
-    def _in_group(self, batch: "_Batch") -> None:
-        """Publish together with what else comes at this moment."""
+    def _in_group(self, batch: "_Batch") -> bool:
+        """Publish together with what else comes at this moment.
+
+        False says that nothing was done, since its Idempotency-Key is there already.
+        """
         try:
             self._group.do(batch)
         except Overdue:
             raise PoolTimeout("too many uploads wait for the database") from None
         except IntegrityError:
+            if batch.retry is not None:
+                return False
             self._look_again(batch)
             raise
+        return True
 
     def _publish_all(self, batches: Sequence["_Batch"]) -> list[Exception | None]:
         """Insert `batches` in one transaction, or else each in its own; return what went wrong."""
@@ -240,6 +222,7 @@ class Publishing:
             with self._database.write_plainly() as connection:
                 rows = [row for batch in batches for row in batch.rows]
                 _require_active(connection, {row["owner"] for row in rows})
+                remember(connection, [each for batch in batches for each in batch.answers])
                 INSERT.run(connection, rows)
                 self._mirrors.to_copy(connection, ((row["backend"], row["key"]) for row in rows))
                 count(connection, (size for batch in batches for size in batch.sizes), sign=1)
@@ -280,31 +263,14 @@ class Publishing:
                 sizes.setdefault(state.collection, {})[state.file_id] = size
         return sorted(sizes.items())
 
-    def _remember(self, session: Session, retry: Retry, rows: Sequence[dict[str, Any]]) -> None:
-        session.execute(
-            delete(IdempotencyKey).where(
-                IdempotencyKey.owner == retry.owner,
-                IdempotencyKey.key == retry.key,
-                IdempotencyKey.expires_at <= now(),
-            )
-        )
-        session.execute(
-            insert(IdempotencyKey).values(
-                owner=retry.owner,
-                key=retry.key,
-                request=retry.request,
-                file_ids=[row["id"] for row in rows],
-                expires_at=now() + KEPT_FOR,
-            )
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """What one request publishes, and its rows."""
+    """What one request publishes, its rows, and how it is known again."""
 
     intakes: Sequence[Publishable]
     rows: Sequence[dict[str, Any]]
+    retry: Retry | None = None
 
     @property
     def owners(self) -> set[str | None]:
@@ -317,6 +283,11 @@ class _Batch:
     @property
     def sizes(self) -> list[tuple[str, str | None, int]]:
         return [(row["collection"], row["owner"], row["size"]) for row in self.rows]
+
+    @property
+    def answers(self) -> list[tuple[Retry, list[str]]]:
+        """What a retry is answered with, if there may be one."""
+        return [] if self.retry is None else [(self.retry, [row["id"] for row in self.rows])]
 
     def keep(self) -> None:
         """Say that rows promise the objects, as a commit may happen whatever it answers."""

@@ -4,6 +4,7 @@
 that takes `client` runs on each. `app_with` makes an application with settings of the test's own.
 """
 
+import gc
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -247,3 +248,9 @@ def objects(app: Holdall) -> list[str]:
     """Return the keys of everything in the storage that new files go to."""
     storage = parts(app).storages[parts(app).settings.storage_backend]
     return [info.key for info in storage.scan()]
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was loaded from the garbage collector, which would go through it every time."""
+    gc.collect()
+    gc.freeze()

@@ -14,7 +14,7 @@ from services.form_upload import FormUpload
 from services.forms import boundary_of, read_form
 from services.ingest import Intake
 from services.intake import Declaration
-from services.publishing import Retry
+from services.retries import Retry
 from views import metrics
 from views.body import RequestBody
 from views.current import Services, services, uploader

@@ -10,33 +10,22 @@ and no thread. What is not read as a plain head (`worker.heads`), or not answere
 as if the loop had not been there.
 """
 
-import errno
 import socket
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from functools import lru_cache
 from math import inf
 from typing import Any, Final
 
 from gunicorn import SERVER, util
-from gunicorn.workers.gthread import TConn
 
 from worker import forms
 from worker.forms import Form, read_form
 from worker.heads import END, MOST, PREFIXES, read_head
-from worker.polling import READ, WRITE, Poller
+from worker.holding import Connection, HoldingWorker
+from worker.polling import READ, WRITE
 from worker.sending import NotInMemory, Ready, Sending
-from worker.sharing import LEFT_FOR, Board
-from worker.threads import (
-    HEAD_WITHIN,
-    LINGER,
-    MOST_DRAINED,
-    READ_WITHIN,
-    ThreadedWorker,
-    limit_waits,
-)
+from worker.threads import HEAD_WITHIN, LINGER, MOST_DRAINED, READ_WITHIN, limit_waits
 from worker.together import Together
 
 RECEIVED: Final = 16 * 1024
@@ -45,147 +34,41 @@ RECEIVED: Final = 16 * 1024
 READERS: Final = 4
 """Threads that bring into memory what the loop would have to wait for."""
 
-LOOKED_AT: Final = 1.0
-"""Seconds between two looks for connections whose time is over."""
-
 IN_A_ROW: Final = 16
 """Requests that a client has sent at once that are answered before others have their turn."""
 
-EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""What accept(2) says when there is no room for another client."""
 
-EVICTED: Final = 64
-"""Idle connections that are closed at a time where there is no room for a new one."""
-
-
-BOARD: Final = Board()
-"""Made by the process that all workers are forked from."""
-
-
-class Connection(TConn):  # type: ignore[misc]
-    """A client's connection, and what the loop knows of it.
-
-    `early` are bytes that came and are not answered yet, `in_head` says that they are a head whose
-    end has not come, and `drained` is how many were thrown away since the last answer. `deadline`
-    is when the loop gives the connection up. `failed` is what went wrong with the request in
-    another way than that of the thread that it is handed to.
-    """
-
-    def __init__(self, cfg: Any, sock: socket.socket, client: Any, server: Any) -> None:
-        super().__init__(cfg, sock, client, server)
-        self.data_ready = True
-        self.early = b""
-        self.in_head = False
-        self.sending: Sending | None = None
-        self.drained: int | None = None
-        self.deadline = inf
-        self.waits_for = 0
-        self.failed: Exception | None = None
-
-    @property
-    def is_idle(self) -> bool:
-        """Say whether no whole request is under way."""
-        return (self.in_head or not self.early) and self.sending is None and self.drained is None
-
-    def unread(self) -> None:
-        """Give gunicorn's parser what has come."""
-        self.init()
-        early, self.early = self.early, b""
-        self.parser.unreader.unread(early)
-
-
-class Worker(ThreadedWorker):
+class Worker(HoldingWorker):
     """A threaded worker behind a loop that answers what it can and holds who waits."""
 
-    alive: bool
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.seat = BOARD.seat()
-
     def init_process(self) -> None:
-        self._held: set[Connection] = set()
-        self._now = self._next_look = self._accepts_at = time.monotonic()
-        self._keepalive = float(self.cfg.keepalive)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="read-ahead")
-        self._at_once: Callable[..., Ready | None] = lambda *_: None
-        self._begin_turn: Callable[[], None] = lambda: None
-        self._end_turn: Callable[[], None] = lambda: None
+        self._at_once: Any = None
+        self._together: Together[Connection] | None = None
         super().init_process()
 
     def run(self) -> None:
-        self.poller.close()
-        self.poller: Poller = Poller()
-        # Threads that outlive the loop still write there: it must not become another file's number.
-        self.method_queue.close = lambda: None
         super().run()
         self._readers.shutdown(wait=False, cancel_futures=True)
         if self._together is not None:
             self._together.close()
 
-    def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """Do what all that is ready is ready for; the time is read once for all of it."""
-        if self.alive:
-            self.seat.tell(self.nr_conns)
-        else:
-            self.seat.close()
-        ready = self.poller.wait(min(timeout, max(self._accepts_at - self._now, 0) or timeout))
-        self._now = time.monotonic()
-        self._begin_turn()
-        try:
-            for fd in ready:
-                self.poller.serve(fd)
-        finally:
-            self._end_turn()
-        if self._together is not None:
-            self._together.start()
-
     def load_wsgi(self) -> None:
         super().load_wsgi()
-        at_once = getattr(self.application, "at_once", None)
-        if at_once is not None:
-            self._at_once = at_once.answer
-            self._begin_turn = at_once.begin_turn
-            self._end_turn = at_once.end_turn
+        self._at_once = getattr(self.application, "at_once", None)
         answer = getattr(self.application, "together", None)
         defer = self.method_queue.defer
         self._together = Together(answer, defer, self._answered) if answer else None
 
-    def accept(self, listener: Any) -> None:
-        self.takes(listener)
+    def begin_turn(self) -> None:
+        if self._at_once is not None:
+            self._at_once.begin_turn()
 
-    def takes(self, listener: Any) -> bool:
-        """Take the next client in line, and say whether there was one."""
-        if self.alive and not self.seat.takes(self.nr_conns, self._now):
-            self._pause(LEFT_FOR)
-            return False
-        if self.cfg.is_ssl:
-            return super().takes(listener)
-        try:
-            client, address = listener.accept()
-        except OSError as error:
-            if error.errno in EXHAUSTED:
-                self.log.warning("no client is accepted for a moment: %s", error.strerror)
-                self._evict()
-                self._pause(LOOKED_AT)
-                return False
-            return error.errno not in (errno.EAGAIN, errno.EBADF, errno.EINVAL)
-        self.nr_conns += 1
-        conn = Connection(self.cfg, client, address, listener.getsockname())
-        conn.deadline = self._now + self._keepalive
-        self._held.add(conn)
-        # Its request may have come after the turn began.
-        self._begin_turn()
-        self._on_event(conn)
-        return True
-
-    def _pause(self, seconds: float) -> None:
-        """Take nobody for a moment."""
-        self._accepts_at = time.monotonic() + seconds
-        self.set_accept_enabled(False)
-
-    def set_accept_enabled(self, enabled: bool) -> None:
-        super().set_accept_enabled(enabled and time.monotonic() >= self._accepts_at)
+    def end_turn(self) -> None:
+        if self._at_once is not None:
+            self._at_once.end_turn()
+        if self._together is not None:
+            self._together.start()
 
     def handle(self, conn: Any) -> Any:
         if isinstance(conn, Connection):
@@ -205,32 +88,15 @@ class Worker(ThreadedWorker):
         if not isinstance(conn, Connection) or future.cancelled() or future.exception() is not None:
             super().finish_request(conn, future)
             return
-        self._held.add(conn)
+        self.held.add(conn)
         if future.result() is not True:
-            self._drop(conn)
+            self.drop(conn)
             return
         conn.early = conn.parser.unreader.take_buffered()
         conn.sock.setblocking(False)
-        self._guarded(self._resume, conn)
+        self.guarded(self._resume, conn)
 
-    def _on_event(self, conn: Connection) -> None:
-        self._guarded(self._advance, conn)
-
-    def _guarded(self, step: Any, conn: Connection, *more: Any) -> None:
-        """Take a step with a connection that the loop has; it is gone if the client is."""
-        if conn not in self._held:
-            return
-        try:
-            step(conn, *more)
-        except OSError as error:
-            if error.errno == errno.EIO:
-                self.log.error("an answer was cut short: %s", error.strerror)
-            self._drop(conn)
-        except Exception:
-            self.log.exception("a connection is given up")
-            self._drop(conn)
-
-    def _advance(self, conn: Connection) -> None:
+    def advance(self, conn: Connection) -> None:
         """Do what a connection is ready for."""
         if conn.sending is not None:
             if self._send(conn):
@@ -239,10 +105,10 @@ class Worker(ThreadedWorker):
         try:
             received = conn.sock.recv(RECEIVED)
         except BlockingIOError:
-            self._wait(conn, READ)
+            self.wait(conn, READ)
             return
         if not received:
-            self._drop(conn)
+            self.drop(conn)
         elif conn.drained is not None:
             self._drain(conn, len(received))
         else:
@@ -251,21 +117,21 @@ class Worker(ThreadedWorker):
 
     def _resume(self, conn: Connection) -> None:
         """Go on with what may have come after the turn began."""
-        self._begin_turn()
+        self.begin_turn()
         self._proceed(conn)
 
     def _proceed(self, conn: Connection) -> None:
         """Answer what has come, or give it to a thread, or wait for more of it."""
         for number in range(IN_A_ROW):
             if not conn.early:
-                self._wait(conn, READ, self._idle_for())
+                self.wait(conn, READ, self._idle_for())
                 return
             if number:
                 # What follows may have come after the turn began.
-                self._begin_turn()
+                self.begin_turn()
             head, end, rest = conn.early.partition(END)
             if not end and len(head) < MOST and not _has_bare_line_feed(head):
-                self._wait(conn, READ, None if conn.in_head else HEAD_WITHIN)
+                self.wait(conn, READ, None if conn.in_head else HEAD_WITHIN)
                 conn.in_head = True
                 return
             conn.in_head = False
@@ -278,12 +144,12 @@ class Worker(ThreadedWorker):
             if conn.sending is not None and not self._send(conn):
                 return
         # No more is read of a client that has sent more than its turn.
-        self._wait(conn, 0, inf)
-        self.method_queue.defer(self._guarded, self._resume, conn)
+        self.wait(conn, 0, inf)
+        self.method_queue.defer(self.guarded, self._resume, conn)
 
     def _answer(self, conn: Connection, head: bytes) -> bool:
         """Begin the answer to a request, or say that it is another's."""
-        if not head.startswith(PREFIXES):
+        if self._at_once is None or not head.startswith(PREFIXES):
             return False
         asked = read_head(head)
         if asked is None:
@@ -291,7 +157,7 @@ class Worker(ThreadedWorker):
         answer: Ready | None = None
         try:
             told = (asked.method, asked.path, asked.query, asked.headers, conn.client)
-            answer = self._at_once(*told)
+            answer = self._at_once.answer(*told)
             if answer is None:
                 return False
             keep_alive = asked.keep_alive and self._counts()
@@ -316,13 +182,13 @@ class Worker(ThreadedWorker):
         if form is None:
             return False
         # What has come is kept, for a thread that may have to take it.
-        self._wait(conn, 0, inf)
+        self.wait(conn, 0, inf)
         self._together.add(conn, form)
         return True
 
     def _answered(self, conn: Connection, form: Form, outcome: Ready | Exception | None) -> None:
         """Send the answer to a form, or let a thread take it, with what went wrong."""
-        self._guarded(self._go_on, conn, form, outcome)
+        self.guarded(self._go_on, conn, form, outcome)
 
     def _go_on(self, conn: Connection, form: Form, outcome: Ready | Exception | None) -> None:
         if outcome is None or isinstance(outcome, Exception):
@@ -358,84 +224,37 @@ class Worker(ThreadedWorker):
             self._bring(conn, sending)
             return False
         if not whole:
-            self._wait(conn, WRITE, READ_WITHIN)
+            self.wait(conn, WRITE, READ_WITHIN)
             return False
         conn.sending = None
         sending.close()
         if not sending.keep_alive:
             conn.sock.shutdown(socket.SHUT_WR)
             conn.drained = 0
-            self._wait(conn, READ, LINGER)
+            self.wait(conn, READ, LINGER)
         return sending.keep_alive
 
     def _bring(self, conn: Connection, sending: Sending) -> None:
         """Have a thread wait for the disk, and go on when it has."""
-        self._wait(conn, 0, READ_WITHIN)
+        self.wait(conn, 0, READ_WITHIN)
         brought = self._readers.submit(sending.bring)
         brought.add_done_callback(
-            lambda _: self.method_queue.defer(self._guarded, self._advance, conn)
+            lambda _: self.method_queue.defer(self.guarded, self.advance, conn)
         )
 
     def _drain(self, conn: Connection, received: int) -> None:
         """Throw away what still comes after the last answer (RFC 9112 §9.6)."""
         conn.drained = (conn.drained or 0) + received
         if conn.drained > MOST_DRAINED:
-            self._drop(conn)
+            self.drop(conn)
 
     def _hand_over(self, conn: Connection) -> None:
-        self._wait(conn, 0, inf)
-        self._held.discard(conn)
+        self.wait(conn, 0, inf)
+        self.held.discard(conn)
         self.enqueue_req(conn)
 
-    def _wait(self, conn: Connection, event: int, seconds: float | None = None) -> None:
-        """Have the poller look for `event`, 0 for none, for so many seconds from now."""
-        if seconds is not None:
-            conn.deadline = self._now + seconds
-        if conn.waits_for == event:
-            return
-        if not conn.waits_for:
-            self.poller.watch(conn.sock, event, self._on_event, conn)
-        elif not event:
-            self.poller.unregister(conn.sock)
-        else:
-            self.poller.watch_for(conn.sock, event)
-        conn.waits_for = event
-
-    def _drop(self, conn: Connection) -> None:
-        """Close a connection that the loop has."""
-        self._held.discard(conn)
-        with suppress(OSError, KeyError, ValueError):
-            self._wait(conn, 0)
-        if conn.sending is not None:
-            conn.sending.close()
-        self.nr_conns -= 1
-        conn.close()
-
     def _idle_for(self) -> float:
-        return self._keepalive if self.alive else LINGER
-
-    def murder_keepalived(self, force: bool = False) -> None:
-        """Close what has waited too long, all if forced, and idle ones where there is no room."""
-        super().murder_keepalived(force)
-        now = time.monotonic()
-        if now >= self._next_look or force:
-            self._next_look = now + LOOKED_AT
-            for conn in [each for each in self._held if force or each.deadline <= now]:
-                self._drop(conn)
-        if self.nr_conns >= self.worker_connections:
-            self._evict()
-
-    def _evict(self) -> None:
-        """Close those that have been idle for longest, and only then those with half a head."""
-        idle = (each for each in self._held if each.is_idle)
-        for conn in sorted(idle, key=lambda each: (each.in_head, each.deadline))[:EVICTED]:
-            self._drop(conn)
-
-    def _cap_keepalive(self, deadline: float) -> None:
-        super()._cap_keepalive(deadline)
-        for conn in self._held:
-            if conn.is_idle:
-                conn.deadline = min(conn.deadline, deadline)
+        return self.keepalive if self.alive else LINGER
 
 
 def _has_bare_line_feed(head: bytes) -> bool:

@@ -219,7 +219,10 @@ def test_the_page_of_the_api_needs_no_other_host(local_client: FlaskClient) -> N
     assert local_client.get("/api/docs/assets/../__init__.py").status_code == 404
 
 
-def test_a_locked_database_is_a_503_and_leaves_nothing(app_with: MakeApp) -> None:
+def test_a_locked_database_is_a_503_and_leaves_nothing(
+    app_with: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.database._BUSY_TIMEOUT_MS", 300)
     app = app_with()
     client = app.test_client()
     with parts(app).files._database.engine.connect() as connection:

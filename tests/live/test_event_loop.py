@@ -320,6 +320,8 @@ def test_no_request_hides_in_the_body_of_a_download(loop: Service, line: bytes) 
 def test_a_client_that_leaves_gives_its_file_back(loop: Service) -> None:
     url = upload(loop, LARGE).json()["url"]
     (worker,) = loop.workers()
+    # What a first download opens for good, such as the database, is no file of a client's.
+    assert loop.request("GET", url).body == LARGE
     files = len(worker.open_files())
     for _ in range(50):
         with connected(loop) as connection:

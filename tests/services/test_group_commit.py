@@ -1,7 +1,7 @@
 """Uploads that end at the same moment share one commit, and each keeps an outcome of its own."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
 from app import Holdall
-from models import ApiKey, Collection, now
+from models import ApiKey, Collection, IdempotencyKey, now
 from services import grouping
 from services.caller import EVERYONE, Caller
 from services.errors import CollectionNotFound, KeyInvalid
@@ -105,6 +105,50 @@ def test_uploads_that_end_together_share_a_commit(app: Holdall, commits: list[ob
     ]
     assert len(commits) == 1
     require_sound(app, TOGETHER)
+
+
+def keyed(app: Holdall, keys: Sequence[str], path: str = "same") -> list[TestResponse]:
+    """Send uploads with these Idempotency-Keys that end together."""
+    expect(app, len(keys))
+
+    def put(key: str) -> TestResponse:
+        named = {"Idempotency-Key": key}
+        return app.test_client().put(f"/api/upload/{path}", data=b"content", headers=named)
+
+    with ThreadPoolExecutor(len(keys)) as pool:
+        return [*pool.map(put, keys)]
+
+
+def test_uploads_that_may_be_retried_share_a_commit_too(
+    app: Holdall, commits: list[object]
+) -> None:
+    keys = [f"key-{number}" for number in range(TOGETHER)]
+    first = keyed(app, keys)
+    assert [answer.status_code for answer in first] == [201] * TOGETHER
+    assert len(commits) == 1
+    again = [*map(TestResponse.get_json, keyed(app, keys))]
+    assert again == [*map(TestResponse.get_json, first)]
+    assert len(commits) == 1
+    require_sound(app, TOGETHER)
+
+
+def test_of_a_request_sent_several_times_at_once_one_makes_a_file(app: Holdall) -> None:
+    answers = keyed(app, ["one", "other", "one", "third", "one"])
+    assert {answer.status_code for answer in answers} <= {200, 201}
+    ids = [answer.get_json()["id"] for answer in answers]
+    assert ids[0] == ids[2] == ids[4]
+    assert len({*ids}) == 3
+    require_sound(app, 3)
+
+
+def test_a_key_that_has_ended_and_is_there_still_is_anyones(app: Holdall) -> None:
+    (first,) = keyed(app, ["key"], "first")
+    with database_of(app).write() as session:
+        session.execute(update(IdempotencyKey).values(expires_at=now()))
+    answers = keyed(app, ["key", "other"], "second")
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert first.get_json()["id"] not in {answer.get_json()["id"] for answer in answers}
+    require_sound(app, 3)
 
 
 def test_one_that_fails_is_told_so_alone(app: Holdall) -> None:
