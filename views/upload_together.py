@@ -27,7 +27,7 @@ from views import metrics
 from views.at_once import Ready, address_of, written
 from views.current import Services
 from views.gate import Need, require_of
-from views.observing import Observed
+from views.observing import Ended, Observed, write
 from views.proxies import Trust
 from views.upload_front import FORM, PATH, Rules, as_json, fields_of
 from views.uploads import document
@@ -99,10 +99,13 @@ class UploadsTogether:
         files = [outcome for outcome in outcomes if isinstance(outcome, list)]
         metrics.PUBLISHED.inc(sum(map(len, files)))
         metrics.RECEIVED.inc(sum(file.size for each in files for file in each))
-        return [
-            self._answered(form, observed, outcome) if isinstance(outcome, list) else outcome
+        ended: list[Ended] = []
+        answers = [
+            self._answered(form, observed, outcome, ended) if isinstance(outcome, list) else outcome
             for form, observed, outcome in zip(forms, begun, outcomes, strict=True)
         ]
+        write(ended)
+        return answers
 
     def _all_taken(self, forms: Sequence[Form]) -> list["_Taken | Exception | None"]:
         take = partial(self._taken, until=time.monotonic() + QUICK)
@@ -141,13 +144,15 @@ class UploadsTogether:
         peer, _ = self._trust.told(address_of(form.client), form.headers)
         return self._services.keys.authenticate(form.headers["authorization"], peer)
 
-    def _answered(self, form: Form, observed: Observed, files: list[FileInfo]) -> Ready:
+    def _answered(
+        self, form: Form, observed: Observed, files: list[FileInfo], ended: list[Ended]
+    ) -> Ready:
         shown = document(files, self._services.settings.public_url)
         content = as_json(shown)
         fields = written(fields_of(shown, content)) + observed.field
         peer, _ = self._trust.told(address_of(form.client), form.headers)
         told: Any = {"method": "POST", "path": PATH, "route": PATH, "status": 201}
-        observed.end(**told, length=len(content), client=peer)
+        ended.append(observed.ended(**told, length=len(content), client=peer))
         return Ready("201 CREATED", fields, content)
 
 
