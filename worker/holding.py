@@ -7,6 +7,7 @@ must not know requests.
 import errno
 import socket
 import time
+from abc import abstractmethod
 from contextlib import suppress
 from math import inf
 from typing import Any, Final
@@ -91,9 +92,9 @@ class HoldingWorker(ThreadedWorker):
     def end_turn(self) -> None:
         """Do what is done once for all that were ready at the same time."""
 
+    @abstractmethod
     def advance(self, conn: Connection) -> None:
         """Do what a connection is ready for. What is raised ends the connection."""
-        raise NotImplementedError
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Do what all that is ready is ready for; the time is read once for all of it."""
